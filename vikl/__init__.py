@@ -1,0 +1,2 @@
+"""vikl."""
+from . import families as families, estimators as estimators, objectives as objectives
