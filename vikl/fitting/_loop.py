@@ -304,10 +304,11 @@ class Loop:
 
     def _resume(self) -> None:
         assert self.checkpoint is not None
-        if not self.checkpoint.exists():
-            return
         template: PyTree = (self.run.state, self.run.best)
-        (state, best), header = load_tree(self.checkpoint, template)
+        try:
+            (state, best), header = load_tree(self.checkpoint, template)
+        except FileNotFoundError:
+            return
         expected = self._header()
         for name, value in expected.items():
             if header.get(name) != value:

@@ -177,9 +177,12 @@ class Posterior:
             jax.tree.map(np.asarray, draws), self.weighted.log_p, self.weighted.log_q
         )
 
-    def save(self, path: str | Path) -> None:
-        """Write the fit to one file (arrays and plain text, no code); `vikl.load` reads it."""
-        header = {
+    def save(self, path: str | Path, header: dict[str, Any] | None = None) -> None:
+        """Write the fit to one file (arrays and plain text, no code); `vikl.load` reads it.
+
+        `header` may add what `json` can write.
+        """
+        header = (header or {}) | {
             "what": "vikl posterior",
             "family": type(self.family).__name__,
             "names": list(self.target.names),
