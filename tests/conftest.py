@@ -5,6 +5,7 @@ that tests start run the same way.
 """
 
 import contextlib
+import importlib
 import os
 import pathlib
 import random
@@ -48,8 +49,8 @@ def pytest_sessionstart(session: pytest.Session) -> None:
 
 def _world(bits: int) -> contextlib.AbstractContextManager:
     # JAX moved the switch out of `experimental`, and later versions warn of the old place.
-    place = jax if hasattr(jax, "enable_x64") else jax.experimental
-    return place.enable_x64(bits == 64)  # type: ignore[attr-defined]
+    place = jax if hasattr(jax, "enable_x64") else importlib.import_module("jax.experimental")
+    return place.enable_x64(bits == 64)
 
 
 @pytest.fixture(autouse=True)

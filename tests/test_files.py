@@ -292,8 +292,12 @@ def test_kill_at_random_moments_leaves_a_whole_state(tmp_path, monkeypatch):
         for _ in range(kills):
             saver.stdin.write(f"{last + 1}\n")
             saver.stdin.flush()
-            said = [saver.stdout.readline(), saver.stdout.readline()]
-            pid = next(int(line.split()[1]) for line in said if line.startswith("pid"))
+            said, pid = [], None
+            while pid is None or not any(line.strip().isdigit() for line in said):
+                said.append(saver.stdout.readline())
+                assert said[-1], "the saving process ended early"
+                if said[-1].startswith("pid"):
+                    pid = int(said[-1].split()[1])
             time.sleep(rng.uniform(0.0, 0.03))
             os.kill(pid, signal.SIGKILL)
             while said[-1] != "dead\n":
