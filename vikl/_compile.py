@@ -54,66 +54,83 @@ def record_compiles() -> Iterator[CompileRecord]:
         _RECORD.reset(token)
 
 
-def compile_once(fn: Callable) -> Callable:
+def compile_once(fn: Callable) -> "Program":
     """Compile `fn` once for each shape of its arrays and each value of everything else.
 
-    Array leaves of the arguments are traced; all other leaves are static. Returns what `fn`
-    returns, which must consist of arrays (and of static leaves, returned as they were traced).
+    Array leaves of the arguments are traced; all other leaves are static. `fn` returns arrays
+    (and static leaves, which come back as they were traced).
     """
-    cache: OrderedDict = OrderedDict()
+    return Program(fn)
 
-    @functools.wraps(fn)
-    def call(*args: Any) -> Any:
-        leaves, treedef = jax.tree.flatten(args)
-        leaves = [jnp.asarray(v) if isinstance(v, np.ndarray) else v for v in leaves]
+
+class Program:
+    """A function and its compiled versions."""
+
+    def __init__(self, fn: Callable):
+        functools.update_wrapper(self, fn)
+        self.fn = fn
+        self.cache: OrderedDict = OrderedDict()
+
+    def __call__(self, *args: Any) -> Any:
+        """Run the version for these arguments, compiling it if it is new."""
+        return self.prepare(*args)(*args)
+
+    def prepare(self, *args: Any) -> Callable:
+        """Return the version for these arguments: a callable that skips looking it up.
+
+        It may be called again with other values of the arrays, of the same shapes, and must not
+        be called with other static leaves.
+        """
+        leaves, treedef = _flatten(args)
         arrays = [v for v in leaves if eqx.is_array(v)]
         if jax.config.jax_disable_jit or any(isinstance(v, jax.core.Tracer) for v in arrays):
-            return fn(*args)  # inside someone else's trace, or with jit switched off
-        is_array = tuple(eqx.is_array(v) for v in leaves)
-        static = tuple(v for v in leaves if not eqx.is_array(v))
+            return self.fn  # inside someone else's trace, or with jit switched off
         key = (
             treedef,
-            is_array,
-            tuple(fingerprint(v) for v in static),
+            tuple(None if eqx.is_array(v) else fingerprint(v) for v in leaves),
             tuple((jax.typeof(v), v.sharding) for v in arrays),
             tuple(str(getattr(jax.config, name, None)) for name in _CONFIG),
         )
-        entry = cache.get(key)
-        if entry is None:
-            entry = _compile(fn, treedef, is_array, static, arrays)
-            cache[key] = entry
-            if len(cache) > _CAPACITY:
-                cache.popitem(last=False)
-        else:
-            cache.move_to_end(key)
-        compiled, out = entry
-        return eqx.combine(jax.tree.unflatten(out[0], compiled(arrays)), out[1])
-
-    call.cache = cache  # type: ignore[attr-defined]
-    return call
+        version = self.cache.get(key)
+        if version is None:
+            version = self.cache[key] = _Version(self.fn, treedef, leaves)
+            if len(self.cache) > _CAPACITY:
+                self.cache.popitem(last=False)
+        self.cache.move_to_end(key)
+        return version
 
 
-def _compile(
-    fn: Callable, treedef: Any, is_array: tuple[bool, ...], static: tuple, arrays: list
-) -> tuple[Any, list]:
-    out: list = []
+class _Version:
+    """One compiled version of a function."""
 
-    def flat(arrays: list) -> list:
-        a, s = iter(arrays), iter(static)
-        leaves = [next(a) if flag else next(s) for flag in is_array]
-        result = fn(*jax.tree.unflatten(treedef, leaves))
-        dynamic, rest = eqx.partition(result, eqx.is_array)
-        values, structure = jax.tree.flatten(dynamic)
-        out[:] = [structure, rest]
-        return values
+    def __init__(self, fn: Callable, treedef: Any, leaves: list):
+        is_array = [eqx.is_array(v) for v in leaves]
+        static = [None if flag else v for flag, v in zip(is_array, leaves)]
 
-    started = time.perf_counter()
-    compiled = jax.jit(flat).lower(arrays).compile()
-    record = _RECORD.get()
-    if record is not None:
-        record.count += 1
-        record.seconds += time.perf_counter() - started
-    return compiled, out
+        def flat(arrays: list) -> list:
+            given = iter(arrays)
+            full = [next(given) if flag else v for flag, v in zip(is_array, static)]
+            result = fn(*jax.tree.unflatten(treedef, full))
+            dynamic, self._rest = eqx.partition(result, eqx.is_array)
+            values, self._structure = jax.tree.flatten(dynamic)
+            return values
+
+        started = time.perf_counter()
+        self._compiled = jax.jit(flat).lower([v for v in leaves if eqx.is_array(v)]).compile()
+        record = _RECORD.get()
+        if record is not None:
+            record.count += 1
+            record.seconds += time.perf_counter() - started
+
+    def __call__(self, *args: Any) -> Any:
+        values = self._compiled([v for v in _flatten(args)[0] if eqx.is_array(v)])
+        return eqx.combine(jax.tree.unflatten(self._structure, values), self._rest)
+
+
+def _flatten(args: tuple) -> tuple[list, Any]:
+    """Flatten, with NumPy arrays made JAX arrays, so that both are traced and have one key."""
+    leaves, treedef = jax.tree.flatten(args)
+    return [jnp.asarray(v) if isinstance(v, np.ndarray) else v for v in leaves], treedef
 
 
 class _ByIdentity:
