@@ -116,9 +116,15 @@ def _tool(name: str) -> str:
 
 def _run(*command: str, stdin: str = "", **environment: str):
     return subprocess.run(
-        command, cwd=_ROOT, input=stdin, env={**os.environ, **environment}, capture_output=True, text=True,
-        timeout=300, check=False,
-    )  # fmt: skip
+        command,
+        cwd=_ROOT,
+        input=stdin,
+        env={**os.environ, **environment},
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
 
 
 BAD_LINT = {
