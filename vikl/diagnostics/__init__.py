@@ -14,6 +14,8 @@ Laws: right on a known answer; flags a deliberately bad q; reductions over draws
 host; what is not finite is counted and said, never dropped; k-hat alone never says "good".
 """
 
+from ._probe import ModeProbe as ModeProbe
+from ._probe import mode_probe as mode_probe
 from ._psis import fit_generalized_pareto as fit_generalized_pareto
 from ._psis import pareto_smooth as pareto_smooth
 from ._weighted import WeightedDraws as WeightedDraws
