@@ -23,6 +23,7 @@ _CHUNK = 5  # points per call; 25 climbs make five full chunks
 _BUDGET = 460
 _SAME = 0.25  # ends closer than this (in q's sds) are one optimum
 _DIP = 0.5  # a path that sinks by less than this (nats) does not separate two optima
+_MAX_PATHS = 20  # paths looked along, five gradients each
 _MAX_OPTIMA = 4  # the highest ones; each costs `dim` gradients for its Hessian
 _DENSE = 1000  # above this dimension the coordinates are scaled, not rotated
 
@@ -218,6 +219,7 @@ def _separate(counter: _Counter, climbs: Climbs) -> list[ndarray]:
         near = [np.linalg.norm(climbs.z[i] - climbs.z[j]) for j in [0, *kept]]
         if climbs.state[i] == "arrived" and min(near) > _SAME:
             kept.append(int(i))
+    kept = kept[:_MAX_PATHS]
     apart = [climbs.z[i] for i in kept if _dips(counter, climbs, climbs.z[i], climbs.value[i])]
     return apart[:_MAX_OPTIMA]
 
