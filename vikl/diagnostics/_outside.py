@@ -52,7 +52,8 @@ def laplace(target: Any, frame: Frame, z: Float[ndarray, " dim"]) -> tuple[Lapla
         return Laplace(z, np.eye(dim)), 0
     for _ in range(_MAX_NEWTON):
         value, gradient, hessian = (
-            np.asarray(v, np.float64) for v in _curvature(target, frame, jnp.asarray(z, target.dtype))
+            np.asarray(v, np.float64)
+            for v in _curvature(target, frame, jnp.asarray(z, target.dtype))
         )
         cost += dim + 1
         if not (np.isfinite(value) and np.isfinite(hessian).all()):

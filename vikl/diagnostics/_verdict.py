@@ -152,8 +152,7 @@ def _wrong_place(evidence: Evidence) -> tuple[str, str] | None:
     return (
         f"wrong: q is in the wrong place, by more than one sd in {_names(tuple(names), '{}')}, and "
         "its weights cannot correct it",
-        "fit again with more steps and from several starts; if that ends here too, use "
-        f"{_RICHER}.",
+        f"fit again with more steps and from several starts; if that ends here too, use {_RICHER}.",
     )
 
 
@@ -161,7 +160,9 @@ def _biased(evidence: Evidence) -> tuple[str, str]:
     weighted = evidence.weighted
     off = parameters_off(evidence.shifts)
     share = f"{100 * weighted.relative_ess:.2g} %"
-    where = f"in {_names(off, '{}')}" if off else "in the tails, though no single mean or sd is far off"
+    where = (
+        f"in {_names(off, '{}')}" if off else "in the tails, though no single mean or sd is far off"
+    )
     return (
         f"biased: {where}; only {share} of the draws count and k-hat is {weighted.khat:.2f}, so "
         "resampling cannot be trusted to correct it",
