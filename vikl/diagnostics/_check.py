@@ -59,7 +59,7 @@ def check(
     """
     if weighted is None:
         weighted = draw_weighted(target, family, jax.random.fold_in(key, 0), num_draws)
-    shifts = moment_shifts(weighted, target.names)
+    shifts = moment_shifts(target, family, jax.random.fold_in(key, 2), weighted)
     probe = mode_probe(target, family, jax.random.fold_in(key, 1), weighted)
     evidence = Evidence(weighted, shifts, probe, converged, starts_disagree)
     verdict, advice = judge(evidence)
@@ -79,7 +79,7 @@ def check(
         share_outside=probe.share_outside,
         num_bad=weighted.num_bad,
         num_gradients=probe.num_gradients,
-        num_evaluations=weighted.num_draws + probe.num_evaluations,
+        num_evaluations=weighted.num_draws + weighted.num_draws // 2 + probe.num_evaluations,
         converged=converged,
         starts_disagree=starts_disagree,
         weighted=weighted,

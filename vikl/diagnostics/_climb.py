@@ -150,7 +150,7 @@ class _Climber:
             alphas.append(float(moved @ direction) / float(moved @ bent))
             direction -= alphas[-1] * bent
         direction *= self.scale
-        for (moved, bent), alpha in zip(self.pairs, reversed(alphas)):
+        for (moved, bent), alpha in zip(self.pairs, reversed(alphas), strict=True):
             direction += (alpha - float(bent @ direction) / float(moved @ bent)) * moved
         longest = _STRIDE * (np.linalg.norm(self.z) + np.sqrt(len(self.z)))
         return direction * min(1.0, longest / max(np.linalg.norm(direction), 1e-300))

@@ -11,13 +11,13 @@ from numpy import ndarray
 
 from .._compile import compile_once
 from .._typing import Array
-from ..families import Family, FullRankNormal, MeanFieldNormal, from_noise
+from ..families import Family, from_noise
+from ._frame import Frame, log_densities, log_volume
 
 _MAX_HESSIAN = 200  # above this dimension an optimum is given q's own curvature
 _MAX_NEWTON = 4
 _ARRIVED = 0.02  # nats that the last Newton step may still gain
 _PER_OPTIMUM = 128
-Frame = MeanFieldNormal | FullRankNormal
 _UNSEEN = np.log(20.0)  # q has less than 1/20 of the density it should have
 _LOG_2PI = float(np.log(2 * np.pi))
 
@@ -115,7 +115,9 @@ def mass_outside(
     z = np.concatenate(
         [o.centre + rng.normal(size=(_PER_OPTIMUM, frame.dim)) @ o.root.T for o in optima]
     )
-    log_p, log_q = _score(target, family, frame, z)
+    _, log_p, log_q = log_densities(target, family, frame, z)
+    log_p = log_p + log_volume(frame)
+    log_q = np.maximum(log_q + log_volume(frame), -1e300)
     ratios = log_p - _log_mean_exp(np.stack([_log_normal(z, o) for o in optima]), axis=0)
     unseen = log_p - log_q > log_evidence_inside + _UNSEEN
     share, error = _share(np.where(unseen, ratios, -np.inf), log_evidence_inside)
@@ -146,27 +148,6 @@ def _curvature(target: Any, frame: Any, z: Any) -> tuple[Array, Array, Array]:
         lambda row: jax.jvp(gradient, (z,), (row,))[1], jnp.eye(len(z), dtype=z.dtype), batch_size=8
     )
     return log_density(z), gradient(z), rows
-
-
-def _score(
-    target: Any, family: Family, frame: Frame, z: ndarray
-) -> tuple[Float[ndarray, " n"], Float[ndarray, " n"]]:
-    """Return log p and log q in whitened coordinates, NaN as −inf."""
-    log_p, log_q = _log_densities(target, family, frame, jnp.asarray(z, target.dtype))
-    log_scale = frame.log_scale if isinstance(frame, MeanFieldNormal) else frame.log_diagonal
-    volume = float(np.asarray(log_scale, np.float64).sum())
-    values = (np.asarray(v, np.float64) + volume for v in (log_p, log_q))
-    log_p, log_q = (np.where(np.isnan(v), -np.inf, v) for v in values)
-    return log_p, np.maximum(log_q, -1e300)
-
-
-@compile_once
-def _log_densities(target: Any, family: Any, frame: Any, z: Any) -> tuple[Array, Array]:
-    def one(z):
-        x = from_noise(frame, z)
-        return target.log_density(x), family.log_prob(x)
-
-    return jax.lax.map(one, z, batch_size=64)
 
 
 def _log_normal(z: ndarray, normal: Laplace) -> ndarray:

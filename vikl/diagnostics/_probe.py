@@ -11,9 +11,10 @@ from numpy import ndarray
 
 from .._compile import compile_once
 from .._typing import Array, PRNGKey
-from ..families import Family, FullRankNormal, MeanFieldNormal, cov, from_noise, mean, std
+from ..families import Family, from_noise
 from ._climb import Climbs, climb
-from ._outside import Frame, Laplace, Outside, evidence_inside, laplace, mass_outside
+from ._frame import Frame, frame_of
+from ._outside import Laplace, Outside, evidence_inside, laplace, mass_outside
 from ._weighted import WeightedDraws, check_dims, draw_weighted, seed_of
 
 _RADII = (3.0, 6.0, 12.0, 24.0)  # how many times as wide as q the starts are scattered
@@ -25,7 +26,6 @@ _SAME = 0.25  # ends closer than this (in q's sds) are one optimum
 _DIP = 0.5  # a path that sinks by less than this (nats) does not separate two optima
 _MAX_PATHS = 20  # paths looked along, five gradients each
 _MAX_OPTIMA = 4  # the highest ones; each costs `dim` gradients for its Hessian
-_DENSE = 1000  # above this dimension the coordinates are scaled, not rotated
 
 
 @dataclasses.dataclass(frozen=True)
@@ -77,15 +77,16 @@ def mode_probe(
 
     24 starts at 3, 6, 12 and 24 times q's width in q's whitened coordinates (pairs on opposite
     sides, along randomly rotated axes) and one at q's mean climb in lockstep by L-BFGS; while more
-    than half of the 460 gradients is left, 24 more set out from 2 to 16 times. Ends that
-    coincide are one optimum. An end that a straight path without a dip joins to the end of the
-    climb from q's mean is q's own optimum: a q that is merely misplaced is not a missed mode (its
-    effective sample size says so). Every other regular optimum gets its Laplace evidence,
-    corrected by importance sampling, counting only mass where q has less than 1/20 of the density
-    it should have; that is compared with q's own evidence.
+    than half of the 460 gradients is left, 24 more set out from 2 to 16 times. Ends that coincide
+    are one optimum. An end that a straight path without a dip joins to the end of the climb from
+    q's mean is q's own optimum: a q that is merely misplaced is not a missed mode (its effective
+    sample size says so). Every other regular optimum gets its Laplace evidence, corrected by
+    importance sampling, counting only mass where q has less than 1/20 of the density it should
+    have; that is compared with q's own evidence.
 
-    230 to 600 gradients; each optimum outside adds `dim` or so for its Hessian. What it cannot
-    find is a mode so narrow that no slope leads there from a few of q's widths away. A target without a regular optimum (improper, flat, unbounded) raises nothing: `ends` says so.
+    It costs 230 to 600 gradients; each optimum outside adds `dim` or so for its Hessian. It cannot
+    find a mode so narrow that no slope leads there from a few of q's widths away. A target without
+    a regular optimum (improper, flat, unbounded) raises nothing: `ends` says so.
 
     Args:
         target: has `log_density(x)`, `dim`.
@@ -97,10 +98,12 @@ def mode_probe(
         ValueError: the dimensions differ.
 
     Example:
+        >>> from vikl.families import MeanFieldNormal
         >>> from vikl.target import Target
         >>> two = lambda x: jnp.logaddexp(-2 * (x + 2) ** 2, -2 * (x - 2) ** 2)
         >>> target = Target.from_density(two, like=0.0)
-        >>> probe = mode_probe(target, MeanFieldNormal.init(-2 * jnp.ones(1), 0.5), jax.random.key(0))
+        >>> q = MeanFieldNormal.init(-2 * jnp.ones(1), 0.5)
+        >>> probe = mode_probe(target, q, jax.random.key(0))
         >>> round(probe.share_outside, 1), probe.optima.round(1).tolist()
         (0.5, [[2.0]])
 
@@ -111,7 +114,7 @@ def mode_probe(
     check_dims(target, family)
     weighted = weighted or draw_weighted(target, family, jax.random.fold_in(key, 1), 512)
     rng = np.random.default_rng(seed_of(key))
-    frame = _frame(family, weighted)
+    frame = frame_of(family, weighted)
     counter = _Counter(target, frame)
     climbs = _climb_in_waves(counter, rng)
     candidates = _separate(counter, climbs)
@@ -139,24 +142,6 @@ def _report(
         num_irregular=num_irregular,
         home_distance=float(np.linalg.norm(climbs.z[0]) / np.sqrt(frame.dim)),
     )
-
-
-def _frame(family: Family, weighted: WeightedDraws) -> Frame:
-    """Return the normal whose standard coordinates are q's whitened ones."""
-    if isinstance(family, MeanFieldNormal | FullRankNormal):
-        return family
-    dense = family.dim <= min(_DENSE, weighted.num_draws // 2)
-    try:
-        centre = np.asarray(mean(family))
-        spread = np.asarray(cov(family)) if family.dim <= _DENSE else np.asarray(std(family)) ** 2
-    except NotImplementedError:
-        centre = weighted.x.mean(0)
-        spread = np.cov(weighted.x.T).reshape(family.dim, -1) if dense else weighted.x.var(0)
-    centre = jnp.asarray(centre, weighted.x.dtype)
-    if spread.ndim == 2:
-        root = np.linalg.cholesky(spread.astype(np.float64))
-        return FullRankNormal.from_moments(centre, jnp.asarray(root, weighted.x.dtype))
-    return MeanFieldNormal.init(centre, jnp.asarray(np.sqrt(spread), weighted.x.dtype))
 
 
 def _climb_in_waves(counter: "_Counter", rng: np.random.Generator) -> Climbs:
@@ -198,7 +183,9 @@ class _Counter:
             _value_and_grad(self.target, self.frame, jnp.asarray(chunk, self.dtype))
             for chunk in padded.reshape(-1, _CHUNK, z.shape[1])
         ]
-        values, gradients = (np.concatenate([np.asarray(v) for v in vs]) for vs in zip(*parts))
+        values, gradients = (
+            np.concatenate([np.asarray(v) for v in vs]) for vs in zip(*parts, strict=True)
+        )
         return values[: len(z)].astype(np.float64), gradients[: len(z)].astype(np.float64)
 
 

@@ -73,17 +73,21 @@ class Report:
 
     def _evidence(self) -> list[str]:
         khat = "none (constant weights)" if self.khat == -math.inf else f"{self.khat:.2f}"
-        n = self.weighted.num_draws
-        rows = [
-            ("draws", f"{n}, effective {self.ess:.0f} ({100 * self.relative_ess:.0f} %), "
-                      f"k-hat {khat}, {self.num_bad} not finite"),
-            ("ELBO", f"{self.elbo:.4g} ± {self.elbo_std_error:.2g}; log evidence "
-                     f"{self.log_evidence:.4g} ± {self.log_evidence_std_error:.2g}; gap {self.gap:.3g}"),
-            ("moments", self._moments()),
-            ("mass outside", f"{100 * self.share_outside:.1f} % in {len(self.probe.optima)} optima; "
-                             f"{self.probe.num_starts} climbs"),
-            ("cost", f"{self.num_gradients} gradients, {self.num_evaluations} evaluations"),
-        ]  # fmt: skip
+        draws = (
+            f"{self.weighted.num_draws}, effective {self.ess:.0f} "
+            f"({100 * self.relative_ess:.0f} %), k-hat {khat}, {self.num_bad} not finite"
+        )
+        elbo = (
+            f"{self.elbo:.4g} ± {self.elbo_std_error:.2g} nats; log evidence "
+            f"{self.log_evidence:.4g} ± {self.log_evidence_std_error:.2g}; gap {self.gap:.3g}"
+        )
+        probe = (
+            f"{100 * self.share_outside:.1f} % in {len(self.probe.optima)} optima; "
+            f"{self.probe.num_starts} climbs"
+        )
+        cost = f"{self.num_gradients} gradients, {self.num_evaluations} evaluations"
+        rows = [("draws", draws), ("ELBO", elbo), ("moments", self._moments())]
+        rows += [("mass outside", probe), ("cost", cost)]
         return [f"  {name:<13}{text}" for name, text in rows]
 
     def _moments(self) -> str:

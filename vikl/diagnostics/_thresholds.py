@@ -38,5 +38,12 @@ ERRORS_ADDED = 1.0
 #: more. The study's definition of a badly wrong fit.
 MEAN_WRONG = 1.0
 
+#: With fewer effective draws than this the weights say that q is off, not where. Calibrated.
+VERY_FEW_EFFECTIVE_DRAWS = 20
+
+#: Root mean square distance, in q's sds per coordinate, from q's mean to the optimum it belongs to:
+#: from here on, where the weights are bad too, q is in the wrong place. Calibrated.
+FAR_FROM_HOME = 2.0
+
 #: A larger share of draws at which the log density is NaN or +inf makes the answer meaningless.
 NAN_SHARE = 0.01

@@ -73,8 +73,8 @@ def _wrong_mass(evidence: Evidence) -> tuple[str, str] | None:
     return (
         f"wrong: missed mass, about {100 * share:.0f} % of it lies around "
         f"{len(evidence.probe.optima) or 'an'} other optimum(s), {away} sds of q from its mean",
-        "fit from starts near `report.probe.optima`, use a mixture family, or sample with MCMC from "
-        "several starts; draws of this fit, resampled or not, cannot show that mass.",
+        "fit from starts near `report.probe.optima`, use a mixture family, or sample with MCMC "
+        "from several starts; draws of this fit, resampled or not, cannot show that mass.",
     )
 
 
@@ -135,23 +135,25 @@ def _usable(evidence: Evidence) -> tuple[str, str] | None:
     weighted = evidence.weighted
     why = _names(parameters_off(evidence.shifts), "off in {}")
     if weighted.num_bad:
-        why = f"{weighted.num_bad} of {weighted.num_draws} draws lie where the target is not finite"
+        why = f"not finite at {weighted.num_bad} of {weighted.num_draws} draws"
     return (
-        f"usable after resampling: q is {why or 'not close enough to stand alone'}, but its weights "
-        f"can be trusted (k-hat {weighted.khat:.2f}, {weighted.ess:.0f} effective draws)",
+        f"usable after resampling: q is {why or 'not close enough to stand alone'}, but its "
+        f"weights can be trusted (k-hat {weighted.khat:.2f}, {weighted.ess:.0f} effective draws)",
         "use `posterior.resample(key, n)` instead of `posterior.sample`, or fit a richer family.",
     )
 
 
 def _wrong_place(evidence: Evidence) -> tuple[str, str] | None:
-    shifts = evidence.shifts
+    shifts, weighted = evidence.shifts, evidence.weighted
     certain = np.abs(shifts.mean_shift) - 3 * shifts.mean_error
-    if not (certain > limits.MEAN_WRONG).any():
-        return None
     names = [shifts.names[i] for i in np.argsort(-certain) if certain[i] > limits.MEAN_WRONG]
+    where = f"by more than one sd in {_names(tuple(names), '{}')}"
+    if not names or weighted.ess < limits.VERY_FEW_EFFECTIVE_DRAWS:
+        if evidence.probe.home_distance < limits.FAR_FROM_HOME:
+            return None
+        where = f"{evidence.probe.home_distance:.3g} of its sds per coordinate from its optimum"
     return (
-        f"wrong: q is in the wrong place, by more than one sd in {_names(tuple(names), '{}')}, and "
-        "its weights cannot correct it",
+        f"wrong: q is in the wrong place, {where}, and its weights cannot correct it",
         f"fit again with more steps and from several starts; if that ends here too, use {_RICHER}.",
     )
 
@@ -164,7 +166,7 @@ def _biased(evidence: Evidence) -> tuple[str, str]:
         f"in {_names(off, '{}')}" if off else "in the tails, though no single mean or sd is far off"
     )
     return (
-        f"biased: {where}; only {share} of the draws count and k-hat is {weighted.khat:.2f}, so "
+        f"biased: {where}; {share} of the draws count and k-hat is {weighted.khat:.2f}, so "
         "resampling cannot be trusted to correct it",
         f"do not rely on these parameters' intervals; use {_RICHER}.",
     )

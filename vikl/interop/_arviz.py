@@ -36,8 +36,8 @@ def to_arviz(draws: Mapping[str, Any], log_p: Any, log_q: Any, **attributes: Any
     if not arrays or len(set(lengths.values())) != 1 or () in lengths.values():
         shapes = {name: np.shape(v) for name, v in {**arrays, **stats}.items()}
         raise ValueError(
-            f"`draws`, `log_p` and `log_q` should share their first axis, the draws; got the shapes "
-            f"{shapes}. Give log densities of the very draws that are handed over."
+            f"`draws`, `log_p` and `log_q` should share their first axis, the draws; got the "
+            f"shapes {shapes}. Give log densities of the very draws that are handed over."
         )
     groups = {
         "posterior": {name: value[None] for name, value in arrays.items()},

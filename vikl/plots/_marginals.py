@@ -50,7 +50,7 @@ def marginals_figure(
     rows = -(-len(named) // num_columns)
     figure = new_figure(2.4 * num_columns, 1.75 * rows + 0.7, (title or "") + not_finite(named))
     panels = figure.subplots(rows, num_columns, squeeze=False).ravel()
-    for axes, (name, draws) in zip(panels, named.items()):
+    for axes, (name, draws) in zip(panels, named.items(), strict=False):
         unit = (units or {}).get(name, (units or {}).get(name.split("[")[0], ""))
         _panel(axes, name + (f" ({unit})" if unit else ""), draws, reference.get(name))
     for axes in panels[len(named) :]:

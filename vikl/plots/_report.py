@@ -60,7 +60,8 @@ def report_figure(
     other = columns(resampled) if resampled is not None else None
     if other is not None and list(other) != list(fitted):
         raise ValueError(
-            f"`resampled` should have the names of `named_draws`, {list(fitted)}; got {list(other)}."
+            f"`resampled` should have the names of `named_draws`, {list(fitted)}; got "
+            f"{list(other)}. Constrain both in the same way."
         )
     names = list(fitted)[:num_parameters]
     figure = new_figure(11, 6.6, (title or "") + not_finite(fitted))
