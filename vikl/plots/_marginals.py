@@ -10,7 +10,7 @@ from ._style import FITTED, FITTED_LINE, SMALL, columns, density, new_figure, no
 
 def marginals_figure(
     named_draws: Mapping[str, Any],
-    reference: Mapping[str, tuple[float, float]] | None = None,
+    reference: Mapping[str, Any] | None = None,
     *,
     title: str | None = None,
     units: Mapping[str, str] | None = None,

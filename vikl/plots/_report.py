@@ -64,7 +64,7 @@ def report_figure(
             f"{list(other)}. Constrain both in the same way."
         )
     names = list(fitted)[:num_parameters]
-    figure = new_figure(11, 6.6, (title or "") + not_finite(fitted))
+    figure = new_figure(11.0, 6.6, (title or "") + not_finite(fitted))
     left, right = figure.subfigures(1, 2, width_ratios=(1.75, 1))
     _pairs(left, fitted, other, names)
     panels = right.subplots(3 if starts is not None else 2, 1, squeeze=False)[:, 0]
