@@ -14,6 +14,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import jax.scipy.special
 import numpy as np
 
 from .._typing import Array
@@ -242,6 +243,23 @@ def digamma(x: Any) -> Any:
     tail = Double(_tail(square.hi, (1 / 252, -1 / 240, 1 / 132, -691 / 32760, 1 / 12)))
     series = (tail * square + (-1.0 / 120.0)) * square + 1.0 / 12.0
     return log(high) - inverse * 0.5 - series * square - shift
+
+
+def trigamma(x: Any) -> Any:
+    """Trigamma for x > 0, also in double words."""
+    if not isinstance(x, Double):
+        return jax.scipy.special.polygamma(1, x)
+    small = x.hi < 10.0
+    shift = Double(jnp.zeros_like(x.hi))
+    for k in range(10):
+        shifted = x + float(k)
+        shift = shift + where(small, 1.0 / (shifted * shifted), 0.0)
+    high = where(small, x + 10.0, x)
+    inverse = 1.0 / high
+    square = inverse * inverse
+    tail = Double(_tail(square.hi, (1 / 42, -1 / 30, 5 / 66, -691 / 2730, 7 / 6)))
+    series = (tail * square + (-1.0 / 30.0)) * square + 1.0 / 6.0
+    return shift + inverse + square * 0.5 + series * square * inverse
 
 
 def _tail(square: Array, coefficients: tuple[float, ...]) -> Array:

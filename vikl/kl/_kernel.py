@@ -70,6 +70,9 @@ count = Argument(
 extended = Argument("a number (it may be infinite)", lambda x: ~jnp.isnan(x))
 probability = Argument("a probability, between 0 and 1", lambda x: (x >= 0) & (x <= 1))
 interior_probability = Argument("a probability above 0, at most 1", lambda x: (x > 0) & (x <= 1))
+open_probability = Argument(
+    "a probability strictly between 0 and 1", lambda x: (x > 0) & (x < 1)
+)
 simplex = Argument(
     "probabilities that are not negative and sum to one along the last axis (divide by their sum)",
     _is_simplex,
