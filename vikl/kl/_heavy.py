@@ -39,7 +39,8 @@ def _log1p_square(z: Array, df: Array) -> Array:
 def _student_log_normalizer(df: Any) -> Any:
     """log ∫ (1 + z²/ν)^(−(ν+1)/2) dz."""
     half = df * 0.5
-    return dd.lgamma(half) - dd.lgamma(half + 0.5) + dd.log(df) * 0.5 + 0.5 * float(np.log(np.pi))
+    lower, upper = dd.each(dd.lgamma, half, half + 0.5)
+    return lower - upper + dd.log(df) * 0.5 + 0.5 * float(np.log(np.pi))
 
 
 class _Nodes:
@@ -120,7 +121,11 @@ def student_t(
         _student_log_normalizer(df_q) - _student_log_normalizer(df_p) + jnp.log(s_q) - jnp.log(s_p)
     )
     return nodes_divergence(
-        nodes.log_weight - 0.5 * (nu_p + 1.0) * log_p, g, nodes.close, constant
+        nodes.log_weight - 0.5 * (nu_p + 1.0) * log_p,
+        nodes.log_weight - 0.5 * (nu_q + 1.0) * log_q,
+        g,
+        nodes.close,
+        constant,
     )
 
 
@@ -152,7 +157,8 @@ def normal_student_t(
     far_out = jnp.minimum(jnp.abs(zp), 1e9)  # its weight is zero, its square is not to overflow
     a = nodes.log_weight - 0.5 * far_out * far_out
     constant = _student_log_normalizer(df_q) - 0.5 * _LOG_2PI + jnp.log(s_q) - jnp.log(s_p)
-    return nodes_divergence(a, jnp.where(close, bent, plain), nodes.close, constant)
+    b = nodes.log_weight - 0.5 * (nu + 1.0) * log_q
+    return nodes_divergence(a, b, jnp.where(close, bent, plain), nodes.close, constant)
 
 
 def _series_coefficients(terms: int) -> list[float]:
@@ -173,8 +179,9 @@ _NEGENTROPY = _series_coefficients(13)
 @dd.compensated
 def _student_negentropy_small(df: Any) -> Any:
     x = df * 0.5
-    rise = dd.digamma(x + 0.5) - dd.digamma(x)
-    head = dd.lgamma(x + 0.5) - dd.lgamma(x) - (x + 0.5) * rise
+    psi_upper, psi = dd.each(dd.digamma, x + 0.5, x)
+    upper, lower = dd.each(dd.lgamma, x + 0.5, x)
+    head = upper - lower - (x + 0.5) * (psi_upper - psi)
     return head - dd.log(x - 1.0) * 0.5 + 0.5
 
 
@@ -244,7 +251,8 @@ def logistic(loc_p: Value, scale_p: Value, loc_q: Value, scale_q: Value) -> Arra
     exact = -step - 2.0 * jnp.log1p(jax.nn.sigmoid(-zq) * jnp.expm1(-step))
     g = jnp.where(small & nodes.close[..., None], exact, _softplus_tail(zq) - _softplus_tail(zp))
     constant = jnp.log(s_q) - jnp.log(s_p)
-    return nodes_divergence(nodes.log_weight - _softplus_tail(zp), g, nodes.close, constant)
+    a, b = nodes.log_weight - _softplus_tail(zp), nodes.log_weight - _softplus_tail(zq)
+    return nodes_divergence(a, b, g, nodes.close, constant)
 
 
 @kernel(loc_p=real, scale_p=positive, loc_q=real, scale_q=positive)
@@ -268,7 +276,8 @@ def normal_logistic(loc_p: Value, scale_p: Value, loc_q: Value, scale_q: Value) 
     square = 0.5 * nodes.zp * nodes.zp
     g = _softplus_tail(nodes.zq) - square
     constant = jnp.log(s_q) - jnp.log(s_p) - 0.5 * _LOG_2PI
-    return nodes_divergence(nodes.log_weight - square, g, nodes.close, constant)
+    a, b = nodes.log_weight - square, nodes.log_weight - _softplus_tail(nodes.zq)
+    return nodes_divergence(a, b, g, nodes.close, constant)
 
 
 @kernel(loc_p=real, scale_p=positive, loc_q=real, scale_q=positive)

@@ -50,7 +50,8 @@ def _uniform_beta(low: Any, high: Any, a: Any, b: Any) -> Any:
     width = high - low
     mean_log = (x_log_x(high) - x_log_x(low)) / width - 1.0
     mean_log_rest = (x_log_x(1.0 - low) - x_log_x(1.0 - high)) / width - 1.0
-    log_beta = dd.lgamma(a) + dd.lgamma(b) - dd.lgamma(a + b)
+    lgamma_a, lgamma_b, lgamma_total = dd.each(dd.lgamma, a, b, a + b)
+    log_beta = lgamma_a + lgamma_b - lgamma_total
     return log_beta - (a - 1.0) * mean_log - (b - 1.0) * mean_log_rest - dd.log(width)
 
 

@@ -13,6 +13,7 @@ from . import _double as dd
 from ._double import compensated
 from ._kernel import Value, kernel, positive, real
 from ._location_scale import EULER_GAMMA, ordered, weibull_formula
+from ._mixed_normal import beta_entropy
 
 LOG_2PI_E = float(np.log(2 * np.pi * np.e))
 
@@ -45,12 +46,8 @@ def _weibull_gamma(k: Any, scale: Any, a: Any, b: Any) -> Any:
 
 @compensated
 def _beta_gamma(a1: Any, a0: Any, a: Any, b: Any) -> Any:
-    total = a1 + a0
-    psi_1, psi = dd.digamma(a1), dd.digamma(total)
-    log_beta = dd.lgamma(a1) + dd.lgamma(a0) - dd.lgamma(total)
-    pull = psi_1 * (a1 - 1.0) + dd.digamma(a0) * (a0 - 1.0)
-    entropy = log_beta - pull + (total - 2.0) * psi
-    return gamma_cross_entropy(psi_1 - psi, a1 / total, a, b) - entropy
+    entropy, mean_log = beta_entropy(a1, a0)
+    return gamma_cross_entropy(mean_log, a1 / (a1 + a0), a, b) - entropy
 
 
 @compensated

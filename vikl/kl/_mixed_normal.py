@@ -181,12 +181,19 @@ def pareto_normal(scale_p: Value, alpha_p: Value, loc_q: Value, scale_q: Value) 
     return jnp.where(finite, value, jnp.inf)
 
 
+def beta_entropy(a: Any, b: Any) -> tuple[Any, Any]:
+    """Entropy of a beta distribution, and E[log x] under it."""
+    total = a + b
+    lgamma_a, lgamma_b, lgamma_total = dd.each(dd.lgamma, a, b, total)
+    psi_a, psi_b, psi = dd.each(dd.digamma, a, b, total)
+    pull = psi_a * (a - 1.0) + psi_b * (b - 1.0) - (total - 2.0) * psi
+    return lgamma_a + lgamma_b - lgamma_total - pull, psi_a - psi
+
+
 @compensated
 def _beta_normal(a: Any, b: Any, loc: Any, scale: Any) -> Any:
     total = a + b
-    log_beta = dd.lgamma(a) + dd.lgamma(b) - dd.lgamma(total)
-    pull = dd.digamma(a) * (a - 1.0) + dd.digamma(b) * (b - 1.0)
-    entropy = log_beta - pull + (total - 2.0) * dd.digamma(total)
+    entropy = beta_entropy(a, b)[0]
     variance = a / total * (b / total) / (total + 1.0)
     return normal_cross_entropy(a / total, variance, loc, scale) - entropy
 

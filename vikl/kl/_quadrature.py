@@ -39,13 +39,13 @@ def mean_under(a: Array, g: Array) -> Array:
     return kept.sum(-1) / weight.sum(-1)
 
 
-def nodes_divergence(a: Array, g: Array, close: Array, constant: Array) -> Array:
+def nodes_divergence(a: Array, b: Array, g: Array, close: Array, constant: Array) -> Array:
     """KL on nodes: where `close`, of the normalised weights; elsewhere E_p[g] + constant.
 
-    `a` are p's log weights, g = log p − log q up to the constant that makes it exact.
+    a and b are the log weights of p and q up to constants, g = a − b, with more exact digits.
     """
-    safe = jnp.where(close[..., None], g, 0.0)
-    near = logits_divergence(a, a - safe, safe)
+    inside = close[..., None]
+    near = logits_divergence(a, jnp.where(inside, b, a), jnp.where(inside, g, 0.0))
     return jnp.where(close, near, jnp.maximum(mean_under(a, g) + constant, 0.0))
 
 

@@ -140,7 +140,7 @@ def split(x: Array) -> tuple[Array, Array]:
         integer, mask = jnp.uint32, np.uint32(0xFFFFF000)
     bits = jax.lax.bitcast_convert_type(x, integer)
     high = jax.lax.bitcast_convert_type(bits & mask, x.dtype)
-    return high, jnp.where(jnp.isfinite(x), x - high, 0.0)
+    return high, x - high
 
 
 @jax.custom_jvp

@@ -89,7 +89,7 @@ def truncated_normal(
     a = log_weight - 0.5 * y * (y + 2.0 * depth[..., None])
     mass_p = log_sum_exp(a) + jnp.log(last - first)
     mass_q = _log_mass(mu_q, s_q, low, high, mode)
-    value = nodes_divergence(a, g, close, mass_q - mass_p)
+    value = nodes_divergence(a, a - g, g, close, mass_q - mass_p)
     left = _log_mass(mu_q, s_q, low_q, low, mode)
     right = _log_mass(mu_q, s_q, high, high_q, mode)
     outside = jnp.logaddexp(jnp.logaddexp(left, right) - mass_q, 0.0)
@@ -99,9 +99,8 @@ def truncated_normal(
 
 @dd.compensated
 def _kumaraswamy_constant(a, b, alpha, beta):
-    return (
-        dd.log(a) + dd.log(b) + dd.lgamma(alpha) + dd.lgamma(beta) - dd.lgamma(alpha + beta)
-    )
+    lgamma_1, lgamma_0, lgamma_total = dd.each(dd.lgamma, alpha, beta, alpha + beta)
+    return dd.log(a * b) + lgamma_1 + lgamma_0 - lgamma_total
 
 
 def _log1m_exp(x: Array) -> Array:
@@ -162,6 +161,6 @@ def kumaraswamy_beta(
     gap = jnp.where(small, jnp.log1p(-jnp.where(small, odds * jnp.expm1(step), 0.0)), direct)
     g = (a_ - alpha_) * log_x + (b_ - beta_) * log_rest + (beta_ - 1.0) * gap
     close = (alpha < 2.5 * a) & (a < 2.5 * alpha) & (beta < 2.0 * b) & (b < 1.8 * beta)
-    return nodes_divergence(
-        jnp.broadcast_to(log_weight, g.shape), g, close, _kumaraswamy_constant(a, b, alpha, beta)
-    )
+    weights = jnp.broadcast_to(log_weight, g.shape)
+    constant = _kumaraswamy_constant(a, b, alpha, beta)
+    return nodes_divergence(weights, weights - g, g, close, constant)
