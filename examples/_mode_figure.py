@@ -13,11 +13,15 @@ import matplotlib.pyplot as plt
 import numpy as np
 from PIL import Image
 
-INK, QUIET, FILL, EDGE = "#222222", "#6B6B6B", "#E3E3E3", "#A8A8A8"
+INK, QUIET, FILL, EDGE = "#222222", "#666666", "#DCDCDC", "#A0A0A0"
 FORWARD, REVERSE = "#0072B2", "#C44E00"
 MIXTURES = {
     "equal modes": ((0.5, -2.0, 0.5), (0.5, 2.0, 0.5)),
     "unequal modes": ((0.7, -2.0, 0.8), (0.3, 2.5, 0.6)),
+}
+NAMES = {
+    "forward": "Forward KL(p ‖ q): mode-covering",
+    "reverse": "Reverse KL(q ‖ p): mode-seeking",
 }
 COLUMNS = ("equal modes", "unequal modes", "banana")
 TITLES = {
@@ -28,13 +32,15 @@ TITLES = {
     ("unequal modes", "reverse"): "Either mode holds; the heavy one is better",
     ("banana", "reverse"): "Hugs the bend",
 }
-# where the words go: (target, optimum) -> text position, and whether it is to the right of it
+# where the words go: (target, optimum) -> text position and its side
 LABELS = {
-    ("equal modes", "left mode"): ((-2.75, 0.72), "right"),
-    ("equal modes", "right mode"): ((2.75, 0.72), "left"),
-    ("equal modes", "broad local optimum"): ((0.0, 0.345), "center"),
-    ("unequal modes", "heavy mode"): ((-2.95, 0.42), "right"),
-    ("unequal modes", "light mode"): ((3.2, 0.55), "left"),
+    ("equal modes", "covers both"): ((3.5, 0.24), "left"),
+    ("equal modes", "left mode"): ((-2.8, 0.72), "right"),
+    ("equal modes", "right mode"): ((2.8, 0.72), "left"),
+    ("equal modes", "broad local optimum"): ((3.5, 0.24), "left"),
+    ("unequal modes", "covers both"): ((3.7, 0.24), "left"),
+    ("unequal modes", "heavy mode"): ((-3.1, 0.44), "right"),
+    ("unequal modes", "light mode"): ((3.4, 0.6), "left"),
 }
 STYLES = {
     "left mode": "-",
@@ -70,13 +76,18 @@ def mixture(x, name):
     return sum(w * normal(x, m, s) for w, m, s in MIXTURES[name])
 
 
+def minus(value):
+    """Return a number with two decimals, a true minus sign and no minus zero."""
+    return f"{round(float(value), 2) + 0.0:.2f}".replace("-", "−")
+
+
 def draw_figure(fits, path):
     """Draw the fits, a row for each direction and a column for each target, into a PNG."""
     with plt.rc_context(STYLE):
         figure, axes = plt.subplots(
-            2, 3, figsize=(11.5, 6.0), width_ratios=(1.15, 1.15, 1), layout="constrained"
+            2, 3, figsize=(11.6, 6.1), width_ratios=(1.28, 1.28, 1), layout="constrained"
         )
-        figure.get_layout_engine().set(w_pad=0.12, h_pad=0.10)
+        figure.get_layout_engine().set(w_pad=0.10, h_pad=0.10)
         for row, direction in enumerate(("forward", "reverse")):
             for column, target in enumerate(COLUMNS):
                 some = [
@@ -93,55 +104,99 @@ def draw_figure(fits, path):
 
 
 def _name_row(ax, direction):
-    name = "Forward KL(p‖q)" if direction == "forward" else "Reverse KL(q‖p)"
-    what = "mode-covering" if direction == "forward" else "mode-seeking"
     color = FORWARD if direction == "forward" else REVERSE
     ax.set_ylabel("density", labelpad=6)
     ax.annotate(
-        f"{name}: {what}", (0, 1), xytext=(0, 30), xycoords="axes fraction",
+        NAMES[direction], (0, 1), xytext=(0, 28), xycoords="axes fraction",
         textcoords="offset points", fontsize=13, fontweight="bold", color=color, va="bottom",
     )  # fmt: skip
 
 
 def draw_line(ax, fits, target, direction):
     """Draw a 1-d target and the fits of one direction."""
-    x = np.linspace(-6, 6, 600)
+    x = np.linspace(-6.5, 6.5, 800)
     p = mixture(x, target)
     ax.fill_between(x, p, color=FILL, lw=0)
     ax.plot(x, p, color=EDGE, lw=0.8)
-    top = 0.95 if (target, direction) == ("equal modes", "reverse") else 0.78
+    weight, mean, sd = MIXTURES[target][0]
+    ax.text(mean, 0.27 * weight / sd, "p", color=QUIET, ha="center", va="center", fontsize=11)
     color = FORWARD if direction == "forward" else REVERSE
     for f in fits:
         q = normal(x, f.mean[0], f.sd[0])
+        seen = q > 2e-3  # a curve that lies on the axis says nothing
         style = STYLES.get(f.optimum.name, "-")
-        ax.plot(x, q, color=color, lw=2.0, ls=style, solid_capstyle="round")
+        ax.plot(x[seen], q[seen], color=color, lw=2.1, ls=style)
+        where, side = LABELS[target, f.optimum.name]
+        name = f.optimum.name.replace("local ", "local\n")
         if direction == "forward":
-            words = f"q = N({f.mean[0]:.2f}, {f.sd[0]:.2f}²)\nKL {f.kl:.2f}"
-            ax.annotate(words, (3.4, 0.2), color=color, ha="left", va="bottom")
-        else:
-            where, side = LABELS[target, f.optimum.name]
-            name = f.optimum.name.replace(" local", "\nlocal")
-            ax.annotate(f"{name}\nKL {f.kl:.2f}", where, color=color, ha=side, va="center")
-    ax.set(xlim=(-6, 6), ylim=(0, top), xlabel="x", yticks=[0, 0.2, 0.4, 0.6, 0.8][: 5 if top > 0.8 else 4])
+            name = f"mean {minus(f.mean[0])}\nsd {minus(f.sd[0])}"
+        ax.text(*where, f"{name}\nKL {f.kl:.2f}", color=color, ha=side, va="center")
+    ax.set(xlim=(-6.5, 6.5), ylim=(0, 0.86), xlabel="x", yticks=[0, 0.2, 0.4, 0.6, 0.8])
 
 
 def draw_banana(ax, fits, target, direction):
     """Draw the banana's contours and the fitted ellipses at one and two standard deviations."""
-    x, y = np.meshgrid(np.linspace(-6.2, 6.2, 300), np.linspace(-5, 7.5, 300))
+    x, y = np.meshgrid(np.linspace(-7, 7, 400), np.linspace(-5, 6.5, 400))
     log_p = -0.5 * (x / 2) ** 2 - 0.5 * (y - 0.25 * (x**2 - 4)) ** 2
     levels = -0.5 * np.array([3.0, 2.0, 1.0]) ** 2
-    ax.contourf(x, y, log_p, [*levels, 0], colors=["#EFEFEF", "#DDDDDD", "#C6C6C6"])
+    ax.contourf(x, y, log_p, [*levels, 0], colors=["#F0F0F0", FILL, "#BEBEBE"])
+    ax.text(-4.6, 4.6, "p", color=QUIET, ha="center", va="center", fontsize=11)
     color = FORWARD if direction == "forward" else REVERSE
+    angle = np.linspace(0, 2 * np.pi, 200)
+    circle = np.stack([np.cos(angle), np.sin(angle)])
     for f in fits:
         scale = np.linalg.cholesky(f.cov)
-        angle = np.linspace(0, 2 * np.pi, 200)
-        circle = np.stack([np.cos(angle), np.sin(angle)])
         for radius, style in ((1, "-"), (2, (0, (5, 1.5)))):
-            ax.plot(*(f.mean[:, None] + radius * scale @ circle), color=color, lw=2.0, ls=style)
+            ring = f.mean[:, None] + radius * scale @ circle
+            ax.plot(*ring, color=color, lw=2.1, ls=style)
+            top = f.mean[1] + radius * f.sd[1] + 0.12
+            if direction == "forward":
+                ax.text(f.mean[0], top, f"{radius} sd", color=color, ha="center", va="bottom")
         ax.plot(*f.mean, "o", color=color, ms=4)
-        ax.annotate(f"KL {f.kl:.2f}", (f.mean[0], f.mean[1] - 2 * f.sd[1] - 0.25), color=color, ha="center", va="top")
-    ax.set(xlim=(-6, 6), ylim=(-4.8, 7), xlabel="x₁", ylabel="x₂")
+        ax.text(4.3, -3.3, f"KL {f.kl:.2f}", color=color, ha="left", va="center")
+    ax.set(xlim=(-7, 7), ylim=(-4.6, 6.4), xlabel="x₁", ylabel="x₂", xticks=[-6, -3, 0, 3, 6])
+    ax.set_yticks([-3, 0, 3, 6])
+    ax.set_aspect("equal")
 
 
-def save_animation(ways, path):
-    open(path,'w').write('x')
+def save_animation(ways, path, width=860):
+    """Draw the two fits on their way into a looping GIF.
+
+    `ways[direction]` is a list of (step, mean, sd) with the start first.
+    """
+    frames = []
+    with plt.rc_context(STYLE | {"axes.titlesize": 11}):
+        for i in range(max(map(len, ways.values()))):
+            figure, axes = plt.subplots(1, 2, figsize=(7.2, 2.9), sharey=True, layout="constrained")
+            figure.get_layout_engine().set(w_pad=0.1, h_pad=0.08)
+            for ax, (direction, way) in zip(axes, ways.items()):
+                _draw_frame(ax, direction, way[: i + 1])
+            axes[0].set_ylabel("density")
+            buffer = io.BytesIO()
+            figure.savefig(buffer, dpi=width / 7.2, facecolor="white")
+            plt.close(figure)
+            frames.append(Image.open(buffer).convert("RGB"))
+    palette = frames[-1].quantize(48)
+    colors = np.asarray(palette.getpalette()).reshape(-1, 3)
+    colors[colors.min(axis=1) > 246] = 255  # paper stays white
+    palette.putpalette(colors.ravel().tolist())
+    still = [frame.quantize(palette=palette, dither=Image.Dither.NONE) for frame in frames]
+    times = [900] + [90] * (len(still) - 2) + [2600]
+    still[0].save(path, save_all=True, append_images=still[1:], duration=times, loop=0)
+
+
+def _draw_frame(ax, direction, way):
+    x = np.linspace(-6.5, 6.5, 800)
+    p = mixture(x, "equal modes")
+    ax.fill_between(x, p, color=FILL, lw=0)
+    ax.plot(x, p, color=EDGE, lw=0.8)
+    ax.text(2, 0.27, "p", color=QUIET, ha="center", va="center", fontsize=11)
+    color = FORWARD if direction == "forward" else REVERSE
+    for _, mean, sd in way[:-1][::4]:
+        ax.plot(x, normal(x, mean, sd), color=color, lw=0.6, alpha=0.25)
+    step, mean, sd = way[-1]
+    ax.plot(x, normal(x, mean, sd), color=color, lw=2.4)
+    ax.text(6.4, 0.98, f"mean {minus(mean)}\nsd {minus(sd)}", color=color, ha="right", va="top")
+    ax.text(-6.2, 0.98, f"step {step}", color=QUIET, ha="left", va="top")
+    ax.set(xlim=(-6.5, 6.5), ylim=(0, 1.0), xlabel="x", yticks=[0, 0.2, 0.4, 0.6, 0.8, 1.0])
+    ax.set_title(NAMES[direction], pad=8, color=color, fontweight="bold")

@@ -184,7 +184,7 @@ def fit_movie(quick=False, seed=1):
     optimizer = make_optimizer(num_steps)
     ways = {}
     for direction, optima in (("forward", COVER_EQUAL), ("reverse", SEEK_EQUAL)):
-        start = (-0.5, 0.4)
+        start = (-0.5, 0.45)
         way = [(0, *start)]
 
         def watch(snapshot, way=way):
