@@ -73,7 +73,7 @@ class Climb:
 
 
 def climb(
-    evaluate: Evaluate, starts: np.ndarray, precision: float, max_iterations: int = 400
+    evaluate: Evaluate, starts: np.ndarray, precision: float, max_iterations: int = 60
 ) -> list[Climb]:
     """Climb from each row of `starts` (k, dim) at once; a start with no finite value is left out.
 
@@ -140,7 +140,7 @@ def whiten(scale: np.ndarray, hessian: np.ndarray, widest: float) -> np.ndarray:
 
 
 def newton(
-    evaluate: Evaluate, x: np.ndarray, scale: np.ndarray, rounds: int = 6
+    evaluate: Evaluate, x: np.ndarray, scale: np.ndarray, rounds: int = 12
 ) -> tuple[np.ndarray, np.ndarray, float]:
     """Polish a mode by Newton steps in whitened coordinates; return it, its scale and log density.
 
