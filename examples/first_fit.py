@@ -15,6 +15,7 @@ Nothing is tuned, scaled or started by hand: `vikl.fit(log_density, like=..., ke
 
 import dataclasses
 import json
+import textwrap
 from pathlib import Path
 
 import jax
@@ -144,22 +145,20 @@ def compare(title, posterior, name_columns, reference, key):
 
 def print_example(example, key):
     """Print the table, how the fit went, and whether to believe it."""
-    post = example.posterior
+    post, report = example.posterior, example.posterior.check(key)
     print(f"\n{example.title}: {post.target.dim} parameters, {type(post.family).__name__}\n")
-    print(f"{'':<16}{'fit':<40}{'resampled':<22}reference")
-    print(f"{'':<16}" + ("{:>9}" * 4).format("mean", "sd", "5 %", "95 %") + ("{:>11}{:>9}" * 2)
-          .format("mean", "sd", "mean", "sd"))  # fmt: skip
-    for name, truth in example.reference.rows.items():
-        fitted, resampled = example.fitted.rows[name], example.resampled.rows[name]
-        cells = [f"{v:9.4g}" for v in fitted]
-        cells += [f"{resampled[0]:11.4g}{resampled[1]:9.4g}{truth[0]:11.4g}{truth[1]:9.4g}"]
-        print(f"{name:<16}" + "".join(cells))
-    print()
-    for name, moments in (("fit", example.fitted), ("resampled", example.resampled)):
-        (where, mean), (which, sd) = moments.worst(example.reference)
-        print(f"  largest errors, {name:<10} mean {mean:+.3f} sd ({where}), sd {100 * sd:+.1f} % ({which})")
-    report = post.check(key)
-    facts = {
+    columns = [("fit", example.fitted, 4), ("reference", example.reference, 2)]
+    if not report.verdict.startswith("good"):
+        columns.append(("resampled", example.resampled, 2))
+    print_table(columns)
+    facts = {}
+    for name, moments, _ in columns:
+        if moments is not example.reference:
+            (where, mean), (which, sd) = moments.worst(example.reference)
+            facts[f"{name} off"] = (
+                f"at most {mean:+.3f} reference sd in mean ({where}), {100 * sd:+.1f} % in sd ({which})"
+            )
+    facts |= {
         "ELBO": f"{post.elbo:.3f} ± {post.elbo_std_error:.2g} nats",
         "k-hat": f"{post.khat:.2f}, relative effective sample size {post.weighted.relative_ess:.2f}",
         "status": f"{post.status}: {post.stopped_because}",
@@ -169,7 +168,25 @@ def print_example(example, key):
         "next": report.advice,
     }
     for name, text in facts.items():
-        print(f"  {name:<10}{text}")
+        lines = textwrap.wrap(text, 82)
+        print(f"  {name:<15}" + f"\n{'':<17}".join(lines))
+
+
+def print_table(columns):
+    """Print moments side by side, from `(heading, moments, how many of mean, sd, 5 %, 95 %)`."""
+    names, width = ("mean", "sd", "5 %", "95 %"), 9
+    rules = [f" {head} ".center(width * num - 2, "─") for head, _, num in columns]
+    print(f"{'':<16}  " + "     ".join(rules))
+    heads = ["".join(f"{name:>{width}}" for name in names[:num]) for _, _, num in columns]
+    print(f"{'':<16}" + "   ".join(heads))
+    for row, truth in columns[1][1].rows.items():
+        digits = max(0, 2 - int(np.floor(np.log10(truth[1]))))
+        cells = [
+            "".join(f"{value:>{width}.{digits}f}" for value in moments.rows[row][:num])
+            for _, moments, num in columns
+        ]
+        print(f"{row:<16}" + "   ".join(cells))
+    print()
 
 
 def main(argv=None):

@@ -132,56 +132,48 @@ def draw_target(name, key, num):
     return parts["mean"][which] + parts["sd"][which] * noise
 
 
-def make_optimizer(num_steps):
-    """Return Adam whose steps shrink to nothing."""
-    return optax.adam(optax.cosine_decay_schedule(40.0 / num_steps, num_steps))
-
-
-def fit_case(case, optimizer, num_steps, key, callback=None):
+def fit_case(case, num_steps, key, callback=None):
     """Fit one case from its start and compare it with the truth."""
     target = make_target(case.target)
-    mean, sd = case.start
     family = FullRankNormal if case.target == "banana" else MeanFieldNormal
-    start = family.init(jnp.full(target.dim, mean), sd)
+    start = family.init(jnp.full(target.dim, case.start[0]), case.start[1])
     keys = jax.random.split(key, 3)
-    samples = draw_target(case.target, keys[0], 1_000_000)
     if case.direction == "reverse":
         objective = ReverseKL(StickingTheLanding(), num_samples=64)
     elif case.snis:
         objective = ForwardKL(proposal=MeanFieldNormal.init(jnp.zeros(1), 4.0), num_samples=512)
     else:
-        objective = ForwardKL(samples=samples, batch_size=512)
+        samples = draw_target(case.target, keys[0], 500_000)
+        objective = ForwardKL(samples=samples, batch_size=1024)
+    schedule = optax.cosine_decay_schedule(40.0 / num_steps, num_steps)
     posterior = vikl.fit(
-        target, start, objective, optimizer,
+        target, start, objective, optax.adam(schedule),
         key=keys[1], num_steps=num_steps, callback=callback, progress=False,
     )  # fmt: skip
-    kl, error = _own_divergence(case, posterior, samples[:20_000])
+    kl, error = _own_divergence(case, posterior, keys[2])
     mean, sd = np.asarray(posterior.mean), np.asarray(posterior.std)
     cov = np.asarray(posterior.cov)
     return Found(case, mean, sd, cov, kl, error, case.nearest(mean, sd), posterior)
 
 
-def _own_divergence(case, posterior, samples):
+def _own_divergence(case, posterior, key):
     """Return KL(q‖p) = −ELBO (p is normalised), or KL(p‖q) from fresh samples of p."""
     if case.direction == "reverse":
         return -posterior.elbo, posterior.elbo_std_error
-    x = samples.reshape(len(samples), -1)
+    x = draw_target(case.target, key, 50_000).reshape(-1, posterior.target.dim)
     gap = jax.vmap(posterior.target.log_density)(x) - posterior.log_prob(x)
     return float(gap.mean()), float(gap.std() / np.sqrt(len(x)))
 
 
 def fit_all(quick=False, seed=0):
     """Fit every case."""
-    num_steps = 800 if quick else 2000
-    optimizer = make_optimizer(num_steps)
     keys = jax.random.split(jax.random.key(seed), len(CASES))
-    return [fit_case(case, optimizer, num_steps, key) for case, key in zip(CASES, keys)]
+    return [fit_case(case, 800 if quick else 2000, key) for case, key in zip(CASES, keys)]
 
 
 def fit_movie(quick=False, seed=1):
     """Fit the equal modes in both directions from one narrow start; return the ways they took."""
     num_steps = 400 if quick else 2000
-    optimizer = make_optimizer(num_steps)
     ways = {}
     for direction, optima in (("forward", COVER_EQUAL), ("reverse", SEEK_EQUAL)):
         start = (-0.5, 0.45)
@@ -192,7 +184,7 @@ def fit_movie(quick=False, seed=1):
             way.append((snapshot.step, float(q.loc[0]), float(jnp.exp(q.log_scale[0]))))
 
         case = Case("equal modes", direction, start, optima)
-        fit_case(case, optimizer, num_steps, jax.random.key(seed), watch)
+        fit_case(case, num_steps, jax.random.key(seed), watch)
         ways[direction] = way[:8] if quick else way
     return ways
 
