@@ -125,7 +125,8 @@ def curvature(evaluate: Evaluate, x: np.ndarray, scale: np.ndarray, step: float)
     forward, backward = x + step * scale.T, x - step * scale.T
     _, gradients = evaluate(np.concatenate([forward, backward]))
     dim = len(x)
-    hessian = (gradients[:dim] - gradients[dim:]) @ scale / (2 * step)
+    change = gradients[:dim] - gradients[dim:]
+    hessian = np.where(np.isfinite(change), change, 0.0) @ scale / (2 * step)
     return (hessian + hessian.T) / 2
 
 
@@ -152,7 +153,8 @@ def newton(
         # the first scale is a guess: keep the differences local; once whitened, larger steps
         # average over the posterior and drown rounding errors
         hessian = curvature(evaluate, x, scale, 1e-2 if round_ == 0 else 1e-1)
-        scale = whiten(scale, hessian, 1e3 if round_ == 0 else 10.0)
+        bends = np.linalg.eigvalsh(-hessian)
+        scale = whiten(scale, hessian, widest=100.0)
         here, gradient = evaluate(x[None])
         value = float(here[0])
         step = scale @ (scale.T @ gradient[0])
@@ -164,6 +166,6 @@ def newton(
             best = int(np.argmax(np.where(np.isfinite(values), values, -np.inf)))
             if values[best] > value:
                 x, value = x + lengths[best] * step, float(values[best])
-        if round_ > 0 and gain < 1e-2:
+        elif bends[0] > 0.25 and bends[-1] < 4.0:
             break
     return x, scale, value
