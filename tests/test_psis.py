@@ -9,10 +9,10 @@ from vikl._compile import record_compiles
 from vikl.diagnostics import (
     WeightedDraws,
     draw_weighted,
-    fit_generalized_pareto,
     pareto_smooth,
     resample,
 )
+from vikl.diagnostics._psis import fit_generalized_pareto
 from vikl.families import FullRankNormal, MeanFieldNormal
 from vikl.target import Target
 

@@ -23,7 +23,7 @@ class Climb:
     changes: list = dataclasses.field(default_factory=list)
     length: float = 1.0
     backtracks: int = 0
-    direction: np.ndarray | None = None
+    direction: np.ndarray = dataclasses.field(default_factory=lambda: np.zeros(0))
     done: str = ""
 
     def aim(self) -> None:
@@ -63,7 +63,6 @@ class Climb:
             self.done = "unbounded"
         else:
             self.aim()
-
 
     def scale(self) -> np.ndarray:
         """Return a scale (dim, dim) whose outer product is the inverse Hessian estimate."""

@@ -37,7 +37,7 @@ _LOG_2PI = float(np.log(2 * np.pi))
 
 @dataclasses.dataclass(frozen=True)
 class Start:
-    """Where one start ended: its log density there, its Laplace evidence, and what was made of it."""
+    """Where one start ended: log density and Laplace evidence there, and what came of it."""
 
     kind: str
     log_density: float
@@ -108,7 +108,8 @@ class Automatic:
     def go(self) -> AutomaticFit:
         """Run to an ending."""
         best: Ascent | None = None
-        with Bar(self.max_rounds * self.num_draws, wants_bar(self.progress), unit="gradient") as bar:
+        budget = self.max_rounds * self.num_draws
+        with Bar(budget, wants_bar(self.progress), unit="gradient") as bar:
             self.bar = bar
             try:
                 best = self._from_modes()
@@ -211,7 +212,7 @@ class Automatic:
 
     @staticmethod
     def _same(mode: Mode, one: Climb) -> bool:
-        """Whether a climb ended in the bowl of `mode`: as low as a bowl would be at its distance."""
+        """Whether a climb ended in the bowl of `mode`: as low as a bowl is at its distance."""
         distance = float(np.linalg.norm(np.linalg.solve(mode.scale, one.x - mode.x)))
         drop = mode.log_density - one.value
         return distance < 3.0 or 0.5 * distance**2 < 2.0 * drop + 2.0

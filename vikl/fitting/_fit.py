@@ -60,8 +60,11 @@ def fit(
     `objective` (default `ReverseKL()`) by `optimizer` (default Adam with cosine decay).
 
     Args:
-        target: a `Target`, or a plain log density, which `like`, `support` and `data` complete
-            (see `Target.from_density`).
+        target: a `Target`, or a plain log density, which the next three complete.
+        like: with a plain log density: an example of its parameters.
+        support: with a plain log density: where they live.
+        data: with a plain log density: what it takes as its second argument; traced. See
+            `Target.from_density` for these three.
         family: a class, initialised for the target (standard normal about its start), or an
             instance to start from. None is full-rank normal up to 200 parameters and mean-field
             beyond.
@@ -248,7 +251,7 @@ def check_key(key: Any) -> PRNGKey:
     advice = "Make one by `jax.random.key(0)`."
     if not isinstance(key, jax.Array):
         raise TypeError(f"`key` should be a JAX PRNG key; got {key!r}. {advice}")
-    if jax.dtypes.issubdtype(key.dtype, jax.dtypes.prng_key):
+    if jnp.issubdtype(key.dtype, jax.dtypes.prng_key):
         if key.shape != ():
             raise TypeError(f"`key` should be one key; got an array of shape {key.shape}. {advice}")
         return key
@@ -332,9 +335,7 @@ def _initial_family(target: Target, family: Any) -> Family:
             f"({', '.join(target.names[:6])}{', ...' if target.dim > 6 else ''}); got "
             f"{family.dim}. Initialise it with `init(jnp.zeros({target.dim}))`, or give the class."
         )
-    return jax.tree.map(
-        lambda v: v.astype(target.dtype) if eqx.is_inexact_array(v) else v, family
-    )
+    return jax.tree.map(lambda v: v.astype(target.dtype) if eqx.is_inexact_array(v) else v, family)
 
 
 # -- judgements

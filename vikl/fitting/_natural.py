@@ -87,7 +87,7 @@ def draw_noise(rng: np.random.Generator, num: int, dim: int, matched: bool) -> n
 
 
 class Shape(NamedTuple):
-    """Which covariances a normal may have: what is kept of a matrix, and how many numbers that is."""
+    """Which covariances a normal may have: what is kept of a matrix, how many numbers that is."""
 
     project: Callable[[np.ndarray], np.ndarray]
     count: Callable[[int], int]
@@ -134,7 +134,9 @@ def look(evaluate: Evaluate, q: Moments, noise: np.ndarray, shape: Shape = FULL)
     elbo = values[fine].mean() + q.entropy if fine.any() else -np.inf
     half = len(noise) // 2
     pair_values = (values[:half] + values[half:])[fine[:half] & fine[half:]] / 2
-    std_error = pair_values.std(ddof=1) / np.sqrt(len(pair_values)) if len(pair_values) > 1 else np.inf
+    std_error = np.inf
+    if len(pair_values) > 1:
+        std_error = pair_values.std(ddof=1) / np.sqrt(len(pair_values))
     return Round(float(elbo), float(std_error), step, bend, float(noise_nats), len(fine) - count)
 
 
@@ -193,11 +195,11 @@ def ascend(
             continue
         if best_round is None or seen.elbo > best_round.elbo:
             best, best_round = q, seen
-        clear = seen.gain > tolerance and (t < _FULL_STEPS_AT_LEAST or seen.gain > doubt * seen.noise)
+        # matched draws have less noise than their halves say, so at first it is ignored
+        noise_nats = 0.0 if t < _FULL_STEPS_AT_LEAST else seen.noise
+        clear = seen.gain > max(tolerance, doubt * noise_nats)
         if average.count == 0 and t < _FULL_STEPS and clear:
-            # matched draws have less noise than their halves say, so at first it is ignored
-            share = 1.0 if t < _FULL_STEPS_AT_LEAST else 1 - seen.noise / seen.gain
-            q = shape.update(q, seen, share, radius)
+            q = shape.update(q, seen, 1 - noise_nats / seen.gain, radius)
         else:
             quiet = seen.noise < tolerance
             q = shape.update(q, seen, (average.count + (1.0 if quiet else 2.0)) ** -_DECAY, radius)

@@ -42,11 +42,11 @@ class StochasticGradient(eqx.Module):
         TypeError: `objective` or `optimizer` is something else.
 
     Example:
-        >>> import jax, jax.numpy as jnp, optax, vikl
+        >>> import equinox as eqx, jax, jax.numpy as jnp, optax, vikl
         >>> target = vikl.Target.from_density(lambda x: -0.5 * jnp.sum((x - 3) ** 2), jnp.zeros(2))
         >>> algorithm = StochasticGradient(vikl.objectives.ReverseKL(), optax.adam(0.1))
         >>> state = algorithm.init(vikl.families.MeanFieldNormal.init(jnp.zeros(2)))
-        >>> state, info = jax.jit(algorithm.step)(state, target, jax.random.key(0))
+        >>> state, info = eqx.filter_jit(algorithm.step)(state, target, jax.random.key(0))
         >>> int(state.step), sorted(info)
         (1, ['elbo', 'loss'])
     """
@@ -96,7 +96,9 @@ class StochasticGradient(eqx.Module):
             value_fn=lambda p: loss_at(p)[0],
         )
         ok = jnp.isfinite(loss) & jnp.isfinite(_total(updates))
-        moved = jax.tree.map(lambda p, u: p + (state.step_scale * u).astype(p.dtype), params, updates)
+        moved = jax.tree.map(
+            lambda p, u: p + (state.step_scale * u).astype(p.dtype), params, updates
+        )
         params = _choose(ok, moved, params)
         new = GradientState(
             family=eqx.combine(params, static),

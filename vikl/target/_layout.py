@@ -143,7 +143,7 @@ def _shape_dtype(name: str, leaf: Any) -> jax.ShapeDtypeStruct:
     else:
         raise TypeError(
             f"`like` should hold arrays of floating-point numbers; {where} is {leaf!r} of type "
-            f"{type(leaf).__name__}. Keep what is not a parameter out of `like` (pass it as `data`)."
+            f"{type(leaf).__name__}. Keep what is not a parameter out of `like` (use `data`)."
         )
     if not jnp.issubdtype(dtype, jnp.floating):
         raise TypeError(
@@ -155,7 +155,7 @@ def _shape_dtype(name: str, leaf: Any) -> jax.ShapeDtypeStruct:
 
 
 def _supports_of(like: PyTree, support: Any, treedef: Any, names: list[str]) -> list[Support]:
-    """Match `support` to the leaves: one for all, a pytree of the same structure, or a dict of some."""
+    """Match `support` to the leaves: one for all, a pytree like `like`, or a dict of some."""
     wheres = [f"leaf {name!r}" if name else "the array" for name in names]
     if support is None or isinstance(support, (str, tuple)) or hasattr(support, "feasible_like"):
         if not isinstance(like, tuple) or not isinstance(support, tuple) or _is_one(support):
