@@ -13,7 +13,7 @@ def draw_marginals(examples, path):
     with plt.rc_context(STYLE):
         figure, axes = plt.subplots(1, 2, figsize=(10.6, 6.6), layout="constrained")
         figure.get_layout_engine().set(w_pad=0.14, h_pad=0.10)
-        for ax, example in zip(axes, examples):
+        for ax, example in zip(axes, examples, strict=True):
             _draw_column(ax, example)
         figure.savefig(path, dpi=130, facecolor="white")
         plt.close(figure)

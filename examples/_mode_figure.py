@@ -169,7 +169,7 @@ def save_animation(ways, path, width=860):
         for i in range(max(map(len, ways.values()))):
             figure, axes = plt.subplots(1, 2, figsize=(7.2, 2.9), sharey=True, layout="constrained")
             figure.get_layout_engine().set(w_pad=0.1, h_pad=0.08)
-            for ax, (direction, way) in zip(axes, ways.items()):
+            for ax, (direction, way) in zip(axes, ways.items(), strict=True):
                 _draw_frame(ax, direction, way[: i + 1])
             axes[0].set_ylabel("density")
             buffer = io.BytesIO()

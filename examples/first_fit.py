@@ -194,7 +194,7 @@ def main(argv=None):
     args.out.mkdir(parents=True, exist_ok=True)
     keys = jax.random.split(jax.random.key(0), 4)
     examples = [fit_schools(keys[0]), fit_diabetes(keys[1])]
-    for example, key in zip(examples, keys[2:]):
+    for example, key in zip(examples, keys[2:], strict=True):
         print_example(example, key)
     draw_marginals(examples, args.out / "marginals.png")
     draw_figure(fit_all(args.quick), args.out / "mode_covering_vs_seeking.png")

@@ -139,15 +139,15 @@ def fit_case(case, num_steps, key, callback=None):
     start = family.init(jnp.full(target.dim, case.start[0]), case.start[1])
     keys = jax.random.split(key, 3)
     if case.direction == "reverse":
-        objective = ReverseKL(StickingTheLanding(), num_samples=64)
+        objective = ReverseKL(StickingTheLanding(), num_samples=2048 // target.dim**2)
     elif case.snis:
         objective = ForwardKL(proposal=MeanFieldNormal.init(jnp.zeros(1), 4.0), num_samples=512)
     else:
         samples = draw_target(case.target, keys[0], 500_000)
         objective = ForwardKL(samples=samples, batch_size=1024)
-    schedule = optax.cosine_decay_schedule(40.0 / num_steps, num_steps)
+    schedule = optax.cosine_decay_schedule(40.0 / num_steps, num_steps, exponent=2.0)
     posterior = vikl.fit(
-        target, start, objective, optax.adam(schedule),
+        target, start, objective, optax.adam(schedule, b2=0.99),
         key=keys[1], num_steps=num_steps, callback=callback, progress=False,
     )  # fmt: skip
     kl, error = _own_divergence(case, posterior, keys[2])
@@ -168,7 +168,9 @@ def _own_divergence(case, posterior, key):
 def fit_all(quick=False, seed=0):
     """Fit every case."""
     keys = jax.random.split(jax.random.key(seed), len(CASES))
-    return [fit_case(case, 800 if quick else 2000, key) for case, key in zip(CASES, keys)]
+    return [
+        fit_case(case, 800 if quick else 2000, key) for case, key in zip(CASES, keys, strict=True)
+    ]
 
 
 def fit_movie(quick=False, seed=1):
@@ -197,8 +199,12 @@ def print_table(fits):
         c = f.case
         way = "KL(q‖p)" if c.direction == "reverse" else "KL(p‖q)" + (" IS" if c.snis else "")
         for i in range(len(f.mean)):
-            left = f"{c.target:<15}{way:<15}{c.start[0]:g}±{c.start[1]:g}".ljust(40) if i == 0 else ""
-            numbers = f"{f.mean[i]:8.3f}{f.optimum.mean[i]:9.3f}{f.sd[i]:9.3f}{f.optimum.sd[i]:8.3f}"
+            left = (
+                f"{c.target:<15}{way:<15}{c.start[0]:g}±{c.start[1]:g}".ljust(40) if i == 0 else ""
+            )
+            numbers = (
+                f"{f.mean[i]:8.3f}{f.optimum.mean[i]:9.3f}{f.sd[i]:9.3f}{f.optimum.sd[i]:8.3f}"
+            )
             right = f"   {f.kl:.3f} ± {f.kl_std_error:.3f}  {f.optimum.kl:<8.3f}{f.optimum.name}"
             print(f"{left:<40}{numbers}{right if i == 0 else ''}")
     print("KL(p‖q) from samples of p, IS: by self-normalised importance sampling; nats")

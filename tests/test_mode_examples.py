@@ -90,7 +90,7 @@ def test_the_comparison_can_fail(fits, index):
 
 @pytest.mark.parametrize("name", ["equal modes", "unequal modes", "banana"])
 def test_the_true_optima_are_stationary(example, name):
-    """The published numbers themselves, by Gauss–Hermite quadrature of the reverse KL in float64."""
+    """The published numbers themselves, by quadrature of the reverse KL in float64."""
     seek = {"equal modes": example.SEEK_EQUAL, "unequal modes": example.SEEK_UNEQUAL}
     for optimum in (*seek.get(name, ()), *(example.SEEK_BANANA if name == "banana" else ())):
         at = reverse_kl(example, name, np.array(optimum.mean), np.array(optimum.sd))
@@ -106,13 +106,12 @@ def test_the_true_optima_are_stationary(example, name):
 
 
 def reverse_kl(example, name, mean, sd):
-    nodes, weights = np.polynomial.hermite_e.hermegauss(200)
-    weights = weights / weights.sum()
+    nodes = np.linspace(-9.0, 9.0, 2001 if len(mean) == 1 else 201)  # trapezoid: spectral here
     axes = np.meshgrid(*[nodes] * len(mean), indexing="ij")
-    share = np.prod(np.meshgrid(*[weights] * len(mean), indexing="ij"), axis=0)
-    x = [m + s * z for m, s, z in zip(mean, sd, axes)]
-    log_q = sum(-0.5 * z**2 - np.log(s * np.sqrt(2 * np.pi)) for z, s in zip(axes, sd))
-    return float(np.sum(share * (log_q - log_density(example, name, x))))
+    log_phi = sum(-0.5 * z**2 - 0.5 * np.log(2 * np.pi) for z in axes)
+    x = [m + s * z for m, s, z in zip(mean, sd, axes, strict=True)]
+    gap = log_phi - np.log(sd).sum() - log_density(example, name, x)
+    return float(np.sum(np.exp(log_phi) * gap) * (nodes[1] - nodes[0]) ** len(mean))
 
 
 def log_density(example, name, x):
@@ -121,5 +120,5 @@ def log_density(example, name, x):
 
     if name == "banana":
         return normal(x[0], 0.0, 2.0) + normal(x[1], 0.25 * (x[0] ** 2 - 4), 1.0)
-    parts = zip(*(example.MIXTURES[name][k] for k in ("weight", "mean", "sd")))
+    parts = zip(*(example.MIXTURES[name][k] for k in ("weight", "mean", "sd")), strict=True)
     return np.logaddexp(*(np.log(w) + normal(x[0], m, s) for w, m, s in parts))
