@@ -24,12 +24,9 @@ def precision_normal(x, precision):
     return -0.5 * x @ (precision @ x)
 
 
-TARGET_ARGUMENTS = {"like": np.zeros(DIM)}
-
-
 def target():
     precision = jnp.asarray(np.linalg.inv(COVARIANCE))
-    return Target.from_density(precision_normal, data=precision, **TARGET_ARGUMENTS)
+    return Target.from_density(precision_normal, like=jnp.zeros(DIM), data=precision)
 
 
 def full_rank(mean, root):
