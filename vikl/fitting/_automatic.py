@@ -196,8 +196,10 @@ class Automatic:
                 continue
             seen = next((m for m in modes if self._same(m, one)), None)
             if seen is not None or len(modes) >= _MOST_MODES:
-                note = "the same mode" if seen is not None else "not looked at"
-                self.starts.append(Start("climb", one.value, np.nan, note))
+                note, evidence = "not looked at", np.nan
+                if seen is not None:
+                    note, evidence = "the same mode", seen.log_evidence
+                self.starts.append(Start("climb", one.value, evidence, note))
                 continue
             x, scale, value = newton(self.evaluate, one.x, one.scale())
             mode = Mode(x, scale, value)

@@ -17,7 +17,15 @@ _RETREAT = 0.5
 
 
 class GradientState(NamedTuple):
-    """What the next step needs: the family, the optimizer's state, and the record of failures."""
+    """What the next step needs: the family, the optimizer's state, and the record of failures.
+
+    Example:
+        >>> import jax.numpy as jnp, optax, vikl
+        >>> algorithm = StochasticGradient(vikl.objectives.ReverseKL(), optax.sgd(0.1))
+        >>> state = algorithm.init(vikl.families.MeanFieldNormal.init(jnp.zeros(2)))
+        >>> int(state.step), float(state.step_scale)
+        (0, 1.0)
+    """
 
     family: Family
     optimizer_state: PyTree
