@@ -14,6 +14,7 @@ from ..families import Family, FullRankNormal, MeanFieldNormal, cov, from_noise,
 from ._weighted import WeightedDraws
 
 Frame = MeanFieldNormal | FullRankNormal
+CHUNK = 128  # points per call: one program for any number of them
 _BATCH = 64
 _DENSE = 1000  # above this dimension the coordinates are scaled, not rotated
 
@@ -50,13 +51,26 @@ def whiten(frame: Frame, x: Float[ndarray, "n dim"]) -> Float[ndarray, "n dim"]:
     return np.linalg.solve(np.asarray(frame.scale_tril, np.float64), off.T).T
 
 
+def unwhiten(frame: Frame, z: Float[ndarray, "n dim"]) -> Float[ndarray, "n dim"]:
+    """Return the points x of whitened coordinates, float64."""
+    if isinstance(frame, MeanFieldNormal):
+        off = z * np.exp(np.asarray(frame.log_scale, np.float64))
+    else:
+        off = z @ np.asarray(frame.scale_tril, np.float64).T
+    return np.asarray(frame.loc, np.float64) + off
+
+
 def log_densities(
     target: Any, family: Family, frame: Frame, z: Float[ndarray, "n dim"]
 ) -> tuple[Float[ndarray, "n dim"], Float[ndarray, " n"], Float[ndarray, " n"]]:
     """Return x, log p and log q (as densities of x) at whitened points; NaN and +inf as −inf."""
-    padded = np.concatenate([z, np.repeat(z[:1], -len(z) % _BATCH, axis=0)])
-    out = _log_densities(target, family, frame, jnp.asarray(padded, target.dtype))
-    x, log_p, log_q = (np.asarray(v)[: len(z)].astype(np.float64) for v in out)
+    padded = np.concatenate([z, np.repeat(z[:1], -len(z) % CHUNK, axis=0)])
+    parts = [
+        _log_densities(target, family, frame, jnp.asarray(chunk, target.dtype))
+        for chunk in padded.reshape(-1, CHUNK, z.shape[1])
+    ]
+    out = (np.concatenate([np.asarray(v) for v in vs]) for vs in zip(*parts, strict=True))
+    x, log_p, log_q = (v[: len(z)].astype(np.float64) for v in out)
     log_p, log_q = (np.where(v < np.inf, v, -np.inf) for v in (log_p, log_q))
     return x, log_p, log_q
 

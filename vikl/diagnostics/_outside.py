@@ -12,12 +12,12 @@ from numpy import ndarray
 from .._compile import compile_once
 from .._typing import Array
 from ..families import Family, from_noise
-from ._frame import Frame, log_densities, log_volume
+from ._frame import CHUNK, Frame, log_densities, log_volume
 
 _MAX_HESSIAN = 200  # above this dimension an optimum is given q's own curvature
 _MAX_NEWTON = 4
 _ARRIVED = 0.02  # nats that the last Newton step may still gain
-_PER_OPTIMUM = 128
+_PER_OPTIMUM = CHUNK
 _UNSEEN = np.log(20.0)  # q has less than 1/20 of the density it should have
 _LOG_2PI = float(np.log(2 * np.pi))
 

@@ -13,7 +13,7 @@ from .._compile import compile_once
 from .._typing import Array, PRNGKey
 from ..families import Family, from_noise
 from ._climb import Climbs, climb
-from ._frame import Frame, frame_of
+from ._frame import Frame, frame_of, unwhiten
 from ._outside import Laplace, Outside, evidence_inside, laplace, mass_outside
 from ._weighted import WeightedDraws, check_dims, draw_weighted, seed_of
 
@@ -131,7 +131,7 @@ def _report(
     return ModeProbe(
         share_outside=found.share,
         share_std_error=found.share_std_error,
-        optima=np.asarray(_to_x(frame, jnp.asarray(found.z, counter.dtype))),
+        optima=unwhiten(frame, found.z),
         log_evidence=found.log_evidence,
         log_evidence_inside=inside,
         distance=np.linalg.norm(found.z, axis=1),
@@ -192,11 +192,6 @@ class _Counter:
 @compile_once
 def _value_and_grad(target: Any, frame: Any, z: Any) -> tuple[Array, Array]:
     return jax.vmap(jax.value_and_grad(lambda z: target.log_density(from_noise(frame, z))))(z)
-
-
-@compile_once
-def _to_x(frame: Any, z: Any) -> Array:
-    return jax.vmap(lambda z: from_noise(frame, z))(z)
 
 
 def _separate(counter: _Counter, climbs: Climbs) -> list[ndarray]:

@@ -3,15 +3,18 @@
 "The study" is the project's comparison of checks on 156 labelled fits of 22 targets; its thresholds
 were looked at on those very fits. "Calibrated" ones were set on other labelled fits: best normals,
 mean-field truncations and deliberately shifted, shrunk or early-stopped ones of posteriors with
-reference draws and of synthetic targets (a small version is `tests/test_diagnostics_verdict.py`).
+reference draws and of synthetic targets (a small version is `tests/test_diagnostics_verdict.py`):
+of 423 fits with a mean off by more than 0.2 sd or an sd by more than 20 %, 1 was called good; of
+111 others, 6 were called wrong (normals of the right moments spread over 40 modes or a funnel).
 """
 
 #: Below this relative effective sample size q is not the target. The study: together with the mode
 #: probe it missed 0 of 97 bad fits and flagged 0 of 59 right ones.
 LOW_RELATIVE_ESS = 0.2
 
-#: Above this relative effective sample size a large k-hat concerns the far tails only. The study.
-HIGH_RELATIVE_ESS = 0.9
+#: Above this relative effective sample size, and with means and sds confirmed by wider draws, a
+#: large k-hat concerns the far tails only. Calibrated (the study, without wider draws, used 0.9).
+HIGH_RELATIVE_ESS = 0.7
 
 #: More than this share of the mass outside q is a missed mode. The study, as above.
 MISSED_SHARE = 0.05
