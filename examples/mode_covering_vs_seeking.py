@@ -160,7 +160,7 @@ def _own_divergence(case, posterior, key):
     """Return KL(q‖p) = −ELBO (p is normalised), or KL(p‖q) from fresh samples of p."""
     if case.direction == "reverse":
         return -posterior.elbo, posterior.elbo_std_error
-    x = draw_target(case.target, key, 50_000).reshape(-1, posterior.target.dim)
+    x = draw_target(case.target, key, 200_000).reshape(-1, posterior.target.dim)
     gap = jax.vmap(posterior.target.log_density)(x) - posterior.log_prob(x)
     return float(gap.mean()), float(gap.std() / np.sqrt(len(x)))
 
