@@ -132,7 +132,7 @@ def draw_line(ax, fits, target, direction):
         name = f.optimum.name.replace("local ", "local\n")
         if direction == "forward":
             name = f"mean {minus(f.mean[0])}\nsd {minus(f.sd[0])}"
-        ax.text(*where, f"{name}\nKL {f.optimum.kl:.2f}", color=color, ha=side, va="center")
+        ax.text(*where, f"{name}\nKL {f.kl:.2f}", color=color, ha=side, va="center")
     ax.set(xlim=(-6.5, 6.5), ylim=(0, 0.86), xlabel="x", yticks=[0, 0.2, 0.4, 0.6, 0.8])
 
 
@@ -155,7 +155,7 @@ def draw_banana(ax, fits, target, direction):
             if direction == "forward":
                 ax.text(f.mean[0], top, f"{radius} sd", color=color, ha="center", va="bottom")
         ax.plot(*f.mean, "o", color=color, ms=4)
-        ax.text(4.3, -3.3, f"KL {f.optimum.kl:.2f}", color=color, ha="left", va="center")
+        ax.text(4.3, -3.3, f"KL {f.kl:.2f}", color=color, ha="left", va="center")
     ax.set(xlim=(-7, 7), ylim=(-4.6, 6.4), xlabel="x₁", ylabel="x₂", xticks=[-6, -3, 0, 3, 6])
     ax.set_yticks([-3, 0, 3, 6])
     ax.set_aspect("equal")
