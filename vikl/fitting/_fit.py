@@ -225,8 +225,8 @@ def _fit_stochastically(
     if options.num_starts not in (None, 1):
         raise ValueError(
             f"`num_starts` should be None with an optimizer; got {options.num_starts}. Start "
-            "from several family instances yourself, or leave `optimizer` and `objective` to the automatic "
-            "method."
+            "from several family instances yourself, or leave `optimizer` and `objective` out: the "
+            "automatic method has several."
         )
     if objective is not None and not isinstance(objective, Objective):
         StochasticGradient(objective, optax.sgd(0.0))  # raises the message

@@ -18,7 +18,7 @@ def unsettled(
     values, gradients = evaluate(best.moments.mean + noise @ best.moments.scale.T)
     if not np.isfinite(values).any():
         return Ending("diverged", "no draw has a finite log density any more")
-    if np.isposinf(values).any() or best.elbo > _ENDLESS:
+    if best.elbo > _ENDLESS or np.nanmax(values) > _ENDLESS:
         return Ending(
             "unbounded target",
             f"the ELBO reached {best.elbo:.3g} nats: the log density has no upper bound; look for "
