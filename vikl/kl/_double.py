@@ -124,7 +124,10 @@ class Double:
         if isinstance(other, (int, float)):
             dtype = self.hi.dtype.type
             high = dtype(other)
-            return Double(jnp.full_like(self.hi, high), jnp.full_like(self.hi, dtype(float(other) - float(high))))
+            return Double(
+                jnp.full_like(self.hi, high),
+                jnp.full_like(self.hi, dtype(float(other) - float(high))),
+            )
         other = jnp.asarray(other, self.hi.dtype)
         return Double(other)
 
@@ -166,9 +169,7 @@ class Double:
             half = size // 2
             head = total[:half] + total[half : 2 * half]
             tail = total[2 * half :]
-            total = Double(
-                jnp.concatenate([head.hi, tail.hi]), jnp.concatenate([head.lo, tail.lo])
-            )
+            total = Double(jnp.concatenate([head.hi, tail.hi]), jnp.concatenate([head.lo, tail.lo]))
         return total[0]
 
 
@@ -265,9 +266,7 @@ def each(function: Callable[[Any], Any], *arguments: Any) -> list[Any]:
     """`function` of each argument; of double words in one stacked call, to compile it once."""
     if not isinstance(arguments[0], Double):
         return [function(x) for x in arguments]
-    stacked = Double(
-        jnp.stack([x.hi for x in arguments]), jnp.stack([x.lo for x in arguments])
-    )
+    stacked = Double(jnp.stack([x.hi for x in arguments]), jnp.stack([x.lo for x in arguments]))
     result = function(stacked)
     return [result[i] for i in range(len(arguments))]
 

@@ -70,9 +70,7 @@ class _Nodes:
         e = ((scale_q - scale_p) / scale_p)[..., None] * self.zq + shift[..., None]
         self.e = jnp.where(self.close[..., None], e, 0.0)
         # far apart, zp is better formed from the nodes directly
-        direct = (
-            points * (scale / scale_p)[..., None] + ((center - loc_p) / scale_p)[..., None]
-        )
+        direct = points * (scale / scale_p)[..., None] + ((center - loc_p) / scale_p)[..., None]
         self.zp = jnp.where(self.close[..., None], self.zq + self.e, direct)
 
 
@@ -80,9 +78,7 @@ def _broadcast(*arguments: Any) -> list[Array]:
     return list(jnp.broadcast_arrays(*arguments))
 
 
-@kernel(
-    df_p=positive, loc_p=real, scale_p=positive, df_q=positive, loc_q=real, scale_q=positive
-)
+@kernel(df_p=positive, loc_p=real, scale_p=positive, df_q=positive, loc_q=real, scale_q=positive)
 def student_t(
     df_p: Value, loc_p: Value, scale_p: Value, df_q: Value, loc_q: Value, scale_q: Value
 ) -> Array:
@@ -168,9 +164,7 @@ def _series_coefficients(terms: int) -> list[float]:
     for n in range(1, terms + 3, 2):
         even = bernoulli[(n + 1) // 2]
         c[n] = (2.0**-n - 2.0) * even / (n * (n + 1))
-    return [
-        1 / (2 * n) + (n + 1) * c[n] + 0.5 * (n - 1) * c[n - 1] for n in range(2, terms + 2)
-    ]
+    return [1 / (2 * n) + (n + 1) * c[n] + 0.5 * (n - 1) * c[n - 1] for n in range(2, terms + 2)]
 
 
 _NEGENTROPY = _series_coefficients(13)

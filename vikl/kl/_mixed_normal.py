@@ -199,7 +199,9 @@ def _beta_normal(a: Any, b: Any, loc: Any, scale: Any) -> Any:
 
 
 @kernel(concentration1_p=positive, concentration0_p=positive, loc_q=real, scale_q=positive)
-def beta_normal(concentration1_p: Value, concentration0_p: Value, loc_q: Value, scale_q: Value) -> Array:
+def beta_normal(
+    concentration1_p: Value, concentration0_p: Value, loc_q: Value, scale_q: Value
+) -> Array:
     """KL(p‖q) of a beta from a normal distribution.
 
     −H(p) + ½ log(2πσ²) + (variance of p + squared distance of the means) / 2σ².
@@ -215,7 +217,8 @@ def beta_normal(concentration1_p: Value, concentration0_p: Value, loc_q: Value, 
     1.0856
     """
     return jnp.maximum(
-        _beta_normal(concentration1_p, concentration0_p, loc_q, scale_q), 0.0  # type: ignore[arg-type]
+        _beta_normal(concentration1_p, concentration0_p, loc_q, scale_q),
+        0.0,  # type: ignore[arg-type]
     )
 
 

@@ -143,3 +143,26 @@ def _masked(p: Any, q: Any) -> Array:
 def _delta(p: Any, q: Any) -> Array:
     """The log density of a point mass is its `log_density`, as in NumPyro; it is sampled by v."""
     return _spread(p.log_density - q.log_prob(p.v), p, q)
+
+
+@register_kl(tuple, tuple)
+def _product(p: Any, q: Any) -> Array:
+    """A tuple of distributions is their product: the divergences add up."""
+    if len(p) != len(q) or not p:
+        raise ValueError(
+            f"kl_divergence: products should have the same factors; got {len(p)} and {len(q)}."
+        )
+    return sum(kl_divergence(a, b) for a, b in zip(p[1:], q[1:], strict=True)) + kl_divergence(
+        p[0], q[0]
+    )
+
+
+@register_kl(dict, dict)
+def _named_product(p: Any, q: Any) -> Array:
+    """A dict of distributions is their product, matched by name."""
+    if p.keys() != q.keys() or not p:
+        raise ValueError(
+            f"kl_divergence: products should have the same factors; got the names {sorted(p)} for "
+            f"`p` and {sorted(q)} for `q`."
+        )
+    return _product(tuple(p.values()), tuple(q[name] for name in p))

@@ -73,7 +73,9 @@ def registered_kl_pairs() -> tuple[tuple[type, type], ...]:
 
 
 def _is_numpyro(cls: type) -> bool:
-    return any(base.__module__.split(".")[0] == "numpyro" for base in cls.__mro__)
+    """Whether a class is NumPyro's, derives from one, or is a container of a product of them."""
+    roots = {base.__module__.split(".")[0] for base in cls.__mro__}
+    return "numpyro" in roots or issubclass(cls, dict | tuple)
 
 
 def find_kl_rule(type_p: type, type_q: type) -> Rule | None:
@@ -112,7 +114,8 @@ def kl_divergence(p: Any, q: Any) -> Array:
     gradient, where they agree. It is +inf where p puts mass where q has none.
 
     Args:
-        p: a distribution, of NumPyro or of a class given to `vikl.register_kl`.
+        p: a distribution, of NumPyro or of a class given to `vikl.register_kl`; or a tuple or dict
+            of distributions, which is their product.
         q: a distribution with the same event shape.
 
     Raises:

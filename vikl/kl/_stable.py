@@ -46,7 +46,8 @@ def _phi(x: Array, ratio: Array) -> Array:
 @_phi.defjvp
 def _phi_jvp(primals, tangents):
     x, ratio = primals
-    return _phi(x, ratio), (x / ratio) * tangents[0]
+    # through the ratio, not through x = ratio − 1, whose slopes cancel where the ratio is small
+    return _phi(x, ratio), (x / ratio) * tangents[1]
 
 
 def phi(x: Array, ratio: Array | None = None) -> Array:
