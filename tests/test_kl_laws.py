@@ -8,8 +8,8 @@ import jax.numpy as jnp
 import numpy as np
 import numpyro.distributions as dist
 import pytest
-from tests.kl_cases import KL_PAIRS, Pair, identifier, missing_rows
 
+from tests.kl_cases import KL_PAIRS, Pair, identifier, missing_rows
 from vikl.kl._registry import kl_divergence
 
 FINITE = [pair for pair, row in KL_PAIRS.items() if not row.infinite]

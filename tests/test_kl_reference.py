@@ -9,8 +9,8 @@ import sys
 import jax
 import jax.numpy as jnp
 import pytest
-from tests.test_kl_laws import x64
 
+from tests.test_kl_laws import x64
 from vikl import kl
 
 ROWS = json.loads(pathlib.Path(__file__).with_name("kl_reference.json").read_text())

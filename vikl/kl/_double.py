@@ -30,13 +30,13 @@ def _two_sum(a: Array, b: Array) -> Words:
 
 
 def _fast_two_sum(a: Array, b: Array) -> Words:
-    """The same for |a| >= |b|."""
+    """Return the same for |a| >= |b|."""
     s = a + b
     return s, b - (s - a)
 
 
 def _finite(plain: Array, words: Words) -> Words:
-    """The words of a result, or the plain result where that is infinite or NaN."""
+    """Return the words of a result, or the plain result where that is infinite or NaN."""
     fine = jnp.isfinite(plain)
     return jnp.where(fine, words[0], plain), jnp.where(fine, words[1], 0.0)
 
@@ -197,7 +197,7 @@ def log(x: Any) -> Any:
         return jnp.log(x)
     mantissa, exponent = jnp.frexp(jnp.where((x.hi > 0) & (x.hi < jnp.inf), x.hi, 1.0))
     low = mantissa < np.sqrt(0.5)
-    exponent = (exponent - low).astype(x.hi.dtype)
+    exponent = (exponent - low.astype(exponent.dtype)).astype(x.hi.dtype)
     scale = jnp.where(low, 2.0 * mantissa, mantissa) / jnp.where(x.hi > 0, x.hi, 1.0)
     m = Double(jnp.where(low, 2.0 * mantissa, mantissa), x.lo * scale)
     s = (m - 1.0) / (m + 1.0)
@@ -263,7 +263,7 @@ def digamma(x: Any) -> Any:
 
 
 def each(function: Callable[[Any], Any], *arguments: Any) -> list[Any]:
-    """`function` of each argument; of double words in one stacked call, to compile it once."""
+    """Apply `function` to each argument; to double words in one stacked call, compiled once."""
     if not isinstance(arguments[0], Double):
         return [function(x) for x in arguments]
     stacked = Double(jnp.stack([x.hi for x in arguments]), jnp.stack([x.lo for x in arguments]))

@@ -30,7 +30,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 
 class Argument(NamedTuple):
-    """What an argument must be: the sentence for the error, the test, and its trailing event axes."""
+    """What an argument must be: the words for the error, the test, and its trailing event axes."""
 
     should_be: str
     valid: Callable[[Array], Array]

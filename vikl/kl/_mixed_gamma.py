@@ -24,7 +24,7 @@ def gamma_cross_entropy(mean_log: Any, mean: Any, a: Any, b: Any) -> Any:
 
 
 def x_log_x(x: Any) -> Any:
-    """The product x log x, 0 at 0."""
+    """Return x log x, 0 at 0."""
     inside = (x.hi if isinstance(x, dd.Double) else x) > 0
     return x * dd.log(dd.where(inside, x, 1.0))
 

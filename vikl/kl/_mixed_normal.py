@@ -226,8 +226,8 @@ def beta_normal(
 def normal_laplace(loc_p: Value, scale_p: Value, loc_q: Value, scale_q: Value) -> Array:
     """KL(p‖q) of a normal from a Laplace distribution.
 
-    With A = E|x − μq|, d = (μp − μq)/σp: ½ log(4e/π²) + log(A / (σp √(2/π))) + φ(A/b − 1), where the
-    second term is the log1p of expm1(−d²/2) + d √(π/2) erf(d/√2) >= 0.
+    With A = E|x − μq|, d = (μp − μq)/σp: ½ log(4e/π²) + log(A / (σp √(2/π))) + φ(A/b − 1), where
+    the second term is the log1p of expm1(−d²/2) + d √(π/2) erf(d/√2) >= 0.
 
     Args:
         loc_p: mean of p.

@@ -100,7 +100,7 @@ def find_kl_rule(type_p: type, type_q: type) -> Rule | None:
         names = ", ".join(f"({a.__qualname__}, {b.__qualname__})" for a, b in fitting)
         raise TypeError(
             f"kl_divergence: ambiguous for ({type_p.__qualname__}, {type_q.__qualname__}): {names} "
-            f"all fit and none is the most specific. Register the exact pair with "
+            f"all fit, none is the most specific. Register the exact pair with "
             f"`vikl.register_kl({type_p.__qualname__}, {type_q.__qualname__})`."
         )
     return _RULES[best[0]]
@@ -141,7 +141,7 @@ def kl_divergence(p: Any, q: Any) -> Array:
     if shape_p != shape_q:
         raise ValueError(
             f"kl_divergence: p and q should have the same event shape; got {shape_p} for `p` "
-            f"({type(p).__qualname__}) and {shape_q} for `q` ({type(q).__qualname__}). Event shapes "
+            f"({type(p).__qualname__}), {shape_q} for `q` ({type(q).__qualname__}). Event shapes "
             f"are never broadcast; make batch dimensions events with `.to_event`."
         )
     return rule(p, q)
