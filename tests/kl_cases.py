@@ -192,15 +192,15 @@ def _row(pair: tuple[type, type], infinite: bool) -> Pair:
     return Pair(P[p], Q[q], infinite, not infinite and p not in _UNSAMPLED)
 
 
-KL_PAIRS: dict[tuple[type, type], Pair] = {
-    **{pair: _row(pair, False) for pair in FINITE},
-    **{pair: _row(pair, True) for pair in INFINITE},
-    **STRUCTURAL,
-}
-
-
 def identifier(pair: tuple[type, type]) -> str:
     return "-".join(cls.__name__ for cls in pair)
+
+
+KL_PAIRS: dict[tuple[type, type], Pair] = {
+    **{pair: _row(pair, False) for pair in sorted(FINITE, key=identifier)},
+    **{pair: _row(pair, True) for pair in sorted(INFINITE, key=identifier)},
+    **STRUCTURAL,
+}
 
 
 def missing_rows(rows: Any) -> set:

@@ -23,7 +23,7 @@ def _window(loc: Array, scale: Array, low: Array, high: Array) -> tuple[Array, A
 
 
 def _log_mass(loc: Array, scale: Array, low: Array, high: Array, reference: Array) -> Array:
-    """Log of the integral of the normal shape, 1 at `reference`, over [low, high]; −inf if empty."""
+    """Log of the integral over [low, high] of the normal shape, 1 at `reference`; −inf if none."""
     empty = ~(high > low)
     low, high = jnp.where(empty, loc, low), jnp.where(empty, loc + scale, high)
     mode, first, last = jax.lax.stop_gradient(_window(loc, scale, low, high))
