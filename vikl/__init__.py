@@ -10,4 +10,5 @@ from .fitting._fit import fit as fit
 from .fitting._load import load as load
 from .kl._registry import kl_divergence as kl_divergence
 from .kl._registry import register_kl as register_kl
+from .kl._registry import registered_kl_pairs as registered_kl_pairs
 from .target import Target as Target
