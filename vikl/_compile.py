@@ -1,0 +1,184 @@
+"""Compile once, and know what it cost: the cache behind every compiled function of vikl.
+
+Floor 0. `jax.jit` keys its cache on the identity of functions, so a second `optax.adam(1e-3)`,
+an equal object made anew, compiles again, and it cannot say how long compiling took. Here the
+arrays of the arguments are traced and everything else is part of the key, compared by what it is:
+functions of libraries (optax, jax, equinox, vikl) by their code and what they close over, and a
+user's own functions by identity, because what they read from their surroundings may change.
+"""
+
+import contextlib
+import contextvars
+import functools
+import time
+import types
+from collections import OrderedDict
+from collections.abc import Callable, Hashable, Iterator
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+_LIBRARIES = frozenset({"optax", "jax", "equinox", "vikl"})
+_CAPACITY = 128
+_CONFIG = (
+    "jax_enable_x64",
+    "jax_numpy_dtype_promotion",
+    "jax_numpy_rank_promotion",
+    "jax_default_matmul_precision",
+    "jax_default_prng_impl",
+    "jax_debug_nans",
+    "jax_default_device",
+)
+_RECORD: contextvars.ContextVar = contextvars.ContextVar("vikl_compile_record", default=None)
+
+
+class CompileRecord:
+    """How many programs were compiled while it was open, and for how many seconds."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        self.seconds = 0.0
+
+
+@contextlib.contextmanager
+def record_compiles() -> Iterator[CompileRecord]:
+    """Count what `compile_once` functions compile inside the block (the innermost block counts)."""
+    record = CompileRecord()
+    token = _RECORD.set(record)
+    try:
+        yield record
+    finally:
+        _RECORD.reset(token)
+
+
+def compile_once(fn: Callable) -> "Program":
+    """Compile `fn` once for each shape of its arrays and each value of everything else.
+
+    Array leaves of the arguments are traced; all other leaves are static. `fn` returns arrays
+    (and static leaves, which come back as they were traced).
+    """
+    return Program(fn)
+
+
+class Program:
+    """A function and its compiled versions."""
+
+    def __init__(self, fn: Callable):
+        functools.update_wrapper(self, fn)
+        self.fn = fn
+        self.cache: OrderedDict = OrderedDict()
+
+    def __call__(self, *args: Any) -> Any:
+        """Run the version for these arguments, compiling it if it is new."""
+        return self.prepare(*args)(*args)
+
+    def prepare(self, *args: Any) -> Callable:
+        """Return the version for these arguments: a callable that skips looking it up.
+
+        It may be called again with other values of the arrays, of the same shapes, and must not
+        be called with other static leaves.
+        """
+        leaves, treedef = _flatten(args)
+        arrays = [v for v in leaves if eqx.is_array(v)]
+        if jax.config.jax_disable_jit or any(isinstance(v, jax.core.Tracer) for v in arrays):
+            return self.fn  # inside someone else's trace, or with jit switched off
+        key = (
+            treedef,
+            tuple(None if eqx.is_array(v) else fingerprint(v) for v in leaves),
+            tuple((jax.typeof(v), v.sharding) for v in arrays),
+            tuple(str(getattr(jax.config, name, None)) for name in _CONFIG),
+        )
+        version = self.cache.get(key)
+        if version is None:
+            version = self.cache[key] = _Version(self.fn, treedef, leaves)
+            if len(self.cache) > _CAPACITY:
+                self.cache.popitem(last=False)
+        self.cache.move_to_end(key)
+        return version
+
+
+class _Version:
+    """One compiled version of a function."""
+
+    def __init__(self, fn: Callable, treedef: Any, leaves: list):
+        is_array = [eqx.is_array(v) for v in leaves]
+        static = [None if flag else v for flag, v in zip(is_array, leaves)]
+
+        def flat(arrays: list) -> list:
+            given = iter(arrays)
+            full = [next(given) if flag else v for flag, v in zip(is_array, static)]
+            result = fn(*jax.tree.unflatten(treedef, full))
+            dynamic, self._rest = eqx.partition(result, eqx.is_array)
+            values, self._structure = jax.tree.flatten(dynamic)
+            return values
+
+        started = time.perf_counter()
+        self._compiled = jax.jit(flat).lower([v for v in leaves if eqx.is_array(v)]).compile()
+        record = _RECORD.get()
+        if record is not None:
+            record.count += 1
+            record.seconds += time.perf_counter() - started
+
+    def __call__(self, *args: Any) -> Any:
+        values = self._compiled([v for v in _flatten(args)[0] if eqx.is_array(v)])
+        return eqx.combine(jax.tree.unflatten(self._structure, values), self._rest)
+
+
+def _flatten(args: tuple) -> tuple[list, Any]:
+    """Flatten, with NumPy arrays made JAX arrays, so that both are traced and have one key."""
+    leaves, treedef = jax.tree.flatten(args)
+    return [jnp.asarray(v) if isinstance(v, np.ndarray) else v for v in leaves], treedef
+
+
+class _ByIdentity:
+    """An object compared by identity, kept alive so that its identity is not reused."""
+
+    def __init__(self, value: Any) -> None:
+        self.value = value
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _ByIdentity) and self.value is other.value
+
+    def __hash__(self) -> int:
+        return id(self.value)
+
+
+def fingerprint(value: Any, _seen: tuple[int, ...] = ()) -> Hashable:
+    """Return a hashable stand-in for `value`, equal for two values that compute the same."""
+    if id(value) in _seen:
+        return ("cycle", _seen.index(id(value)))
+    seen = (*_seen, id(value))
+    if isinstance(value, types.FunctionType):
+        return _function_fingerprint(value, seen)
+    if isinstance(value, functools.partial):
+        parts = (value.func, value.args, tuple(sorted(value.keywords.items())))
+        return ("partial", *(fingerprint(v, seen) for v in parts))
+    if isinstance(value, (tuple, list)):
+        return (type(value), *(fingerprint(v, seen) for v in value))
+    if isinstance(value, dict):
+        return (dict, *((fingerprint(k), fingerprint(v, seen)) for k, v in value.items()))
+    if isinstance(value, (np.ndarray, jax.Array)) and not isinstance(value, jax.core.Tracer):
+        array = np.asarray(value) if not jax.dtypes.issubdtype(value.dtype, jax.dtypes.extended) \
+            else np.asarray(jax.random.key_data(value))  # fmt: skip
+        return ("array", array.shape, str(value.dtype), array.tobytes())
+    if isinstance(value, (bool, int, float, complex, str, bytes, type(None))):
+        return (type(value), repr(value))  # repr tells 0.0 from -0.0 and equates nan with nan
+    try:
+        hash(value)
+    except TypeError:
+        return _ByIdentity(value)
+    return value
+
+
+def _function_fingerprint(fn: types.FunctionType, seen: tuple[int, ...]) -> Hashable:
+    if (fn.__module__ or "").split(".")[0] not in _LIBRARIES:
+        return _ByIdentity(fn)
+    try:
+        cells = tuple(cell.cell_contents for cell in fn.__closure__ or ())
+    except ValueError:  # a cell not yet filled
+        return _ByIdentity(fn)
+    parts = (cells, fn.__defaults__, fn.__kwdefaults__)
+    return ("function", fn.__module__, fn.__code__, *(fingerprint(p, seen) for p in parts))

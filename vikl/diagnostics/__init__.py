@@ -1,0 +1,21 @@
+"""Is the answer any good: importance weights, missed modes, and a verdict with its evidence.
+
+Purpose: given a target and a fitted family (or only their log densities at draws), say how far
+the one is from the other, what follows for means, sds and tails, and what to do next.
+
+May import: `_typing`, `_compile`, `_doors`, `kl`, `target`, `families`. Never the fitting room,
+which calls this one. Nothing foreign but jax and numpy.
+
+To add a diagnostic, write a function of plain data in a file of its own that returns a frozen
+dataclass of numbers, re-export it here, and, where it should weigh in the verdict, give its
+threshold and the source of the threshold in `_thresholds.py` and use it in `_verdict.py`.
+
+Laws: right on a known answer; flags a deliberately bad q; reductions over draws are float64 on the
+host; what is not finite is counted and said, never dropped; k-hat alone never says "good".
+"""
+
+from ._psis import fit_generalized_pareto as fit_generalized_pareto
+from ._psis import pareto_smooth as pareto_smooth
+from ._weighted import WeightedDraws as WeightedDraws
+from ._weighted import draw_weighted as draw_weighted
+from ._weighted import resample as resample

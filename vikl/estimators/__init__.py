@@ -1,0 +1,21 @@
+"""How expectations under q are drawn and differentiated.
+
+Purpose: an estimator turns E_q[f(x, log q(x))] into a scalar whose gradient is an unbiased
+estimate of the gradient of that expectation with respect to q's parameters. Its value and its
+gradient are right together: nothing else in vikl differentiates through draws.
+
+May import: `_typing`, `families`, `kl`.
+
+To add one, write a final subclass of `Estimator` in a file of its own, re-export it here and add
+a row to `ESTIMATORS` in `tests/cases.py`.
+
+Laws: all estimators of one objective agree in value and in mean gradient; the
+sticking-the-landing gradient is zero draw by draw where the target is q.
+"""
+
+from ._base import Estimator as Estimator
+from ._closed_form import AnalyticKL as AnalyticKL
+from ._closed_form import ClosedFormEntropy as ClosedFormEntropy
+from ._pathwise import Pathwise as Pathwise
+from ._pathwise import StickingTheLanding as StickingTheLanding
+from ._score import ScoreFunction as ScoreFunction

@@ -1,0 +1,119 @@
+"""The contract of a family, and the open functions for what only some families know."""
+
+import functools
+from abc import abstractmethod
+from typing import Any
+
+import equinox as eqx
+import jax.numpy as jnp
+
+from .._typing import Array, PRNGKey, Scalar, Vector
+
+
+class Family(eqx.Module):
+    """A distribution q on flat unconstrained vectors, differentiable in its own leaves.
+
+    Every inexact array leaf is a free, unconstrained, trainable parameter; everything else is
+    static. `sample_and_log_prob` returns one draw; a family whose draw is a differentiable
+    function of its parameters sets `reparameterized`, which the pathwise estimators need.
+    """
+
+    reparameterized: eqx.AbstractClassVar[bool]
+
+    @property
+    @abstractmethod
+    def dim(self) -> int:
+        """The length of a draw."""
+
+    @abstractmethod
+    def sample_and_log_prob(self, key: PRNGKey) -> tuple[Vector, Scalar]:
+        """Return one draw x ~ q and log q(x), in nats."""
+
+    @abstractmethod
+    def log_prob(self, x: Vector) -> Scalar:
+        """Return log q(x), in nats, normalised."""
+
+
+def _missing(name: str, family: Any) -> NotImplementedError:
+    return NotImplementedError(
+        f"`{name}` has no closed form for {type(family).__name__}. Estimate it from draws, or "
+        f"register one: `@vikl.families.{name}.register`."
+    )
+
+
+@functools.singledispatch
+def mean(family: Any) -> Array:
+    """Return E_q[x], shape (dim,), unconstrained. Exact, or NotImplementedError.
+
+    Example:
+        >>> from vikl.families import MeanFieldNormal
+        >>> print(mean(MeanFieldNormal.init(jnp.array([1.0, 2.0]))))
+        [1. 2.]
+    """
+    raise _missing("mean", family)
+
+
+@functools.singledispatch
+def cov(family: Any) -> Array:
+    """Return Cov_q[x], shape (dim, dim), unconstrained. Exact, or NotImplementedError.
+
+    Example:
+        >>> from vikl.families import MeanFieldNormal
+        >>> print(cov(MeanFieldNormal.init(jnp.zeros(2), 2.0)))
+        [[4. 0.]
+         [0. 4.]]
+    """
+    raise _missing("cov", family)
+
+
+@functools.singledispatch
+def std(family: Any) -> Array:
+    """Return the standard deviations of x under q, shape (dim,), unconstrained.
+
+    Example:
+        >>> from vikl.families import MeanFieldNormal
+        >>> print(std(MeanFieldNormal.init(jnp.zeros(2), 2.0)))
+        [2. 2.]
+    """
+    return jnp.sqrt(jnp.diagonal(cov(family)))
+
+
+@functools.singledispatch
+def entropy(family: Any) -> Scalar:
+    """Return H[q] = −E_q[log q(x)] in nats. Exact, or NotImplementedError.
+
+    Example:
+        >>> from vikl.families import MeanFieldNormal
+        >>> print(round(float(entropy(MeanFieldNormal.init(jnp.zeros(1)))), 6))
+        1.418939
+    """
+    raise _missing("entropy", family)
+
+
+@functools.singledispatch
+def from_noise(family: Any, noise: Vector) -> Vector:
+    """Return the draw that standard normal `noise`, shape (dim,), becomes under q.
+
+    This is the pathwise map of the location-scale families; antithetic and quasi-Monte Carlo
+    draws go through it.
+
+    Example:
+        >>> from vikl.families import MeanFieldNormal
+        >>> print(from_noise(MeanFieldNormal.init(jnp.ones(2), 3.0), jnp.array([1.0, -1.0])))
+        [ 4. -2.]
+    """
+    raise _missing("from_noise", family)
+
+
+def check_scale(scale: Any, shape: tuple[int, ...], name: str) -> None:
+    """Refuse a scale that is not positive or of another shape (outside jit)."""
+    if eqx.is_array_like(scale) and jnp.shape(scale) not in ((), shape):
+        raise ValueError(
+            f"`{name}` should be a scalar or have shape {shape}; got shape {jnp.shape(scale)}."
+        )
+    try:
+        bad = not bool((jnp.asarray(scale) > 0).all())
+    except Exception:  # a tracer has no value to look at
+        return
+    if bad:
+        raise ValueError(f"`{name}` should be positive; got {scale}. It is a standard deviation.")

@@ -1,0 +1,333 @@
+"""The fit that needs no tuning: modes first, then natural gradients, then a second opinion.
+
+Several starts climb by L-BFGS in lockstep; the distinct ends get their curvature by Newton steps
+in whitened coordinates; the one with the most evidence is continued by natural-gradient steps.
+Where importance weights say that the result is poor, a broad normal that never looked at a mode
+is tried as well (a mode is a bad guide to a funnel), and the better ELBO wins.
+"""
+
+import dataclasses
+import time
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from .._typing import PRNGKey
+from ..families import Family, FullRankNormal, MeanFieldNormal
+from ..target import Target
+from ._ascent import Climb, climb, newton
+from ._callback import Snapshot, call_back
+from ._evaluate import Evaluator
+from ._natural import Ascent, Moments, Round, ascend, diagonal_update, draw_noise, full_update
+from ._progress import Bar, wants_bar
+from ._status import Ending
+
+_STARTS = 8
+_SPREAD = 2.0  # starts are uniform within this of the first, in unconstrained units (as in Stan)
+_TOLERANCE = 0.02  # nats: what remains of bias and noise
+_MAX_ROUNDS = 60
+_MOST_MODES = 3  # distinct modes that are looked at closely
+_CLOSE_NATS = 10.0  # modes whose evidence is this close are compared by their ELBO
+_POOR_EFFICIENCY = 0.2  # relative effective sample size: see the study of fits in the tests
+_LOG_2PI = float(np.log(2 * np.pi))
+
+
+@dataclasses.dataclass(frozen=True)
+class Start:
+    """Where one start ended: its log density there, its Laplace evidence, and what was made of it."""
+
+    kind: str
+    log_density: float
+    log_evidence: float
+    note: str
+
+
+@dataclasses.dataclass
+class AutomaticFit:
+    """What the automatic method found."""
+
+    family: Family
+    ending: Ending
+    history: dict[str, np.ndarray]
+    num_gradients: int
+    starts: list[Start]
+
+
+@dataclasses.dataclass
+class Mode:
+    """A distinct mode with its curvature."""
+
+    x: np.ndarray
+    scale: np.ndarray
+    log_density: float
+
+    @property
+    def log_evidence(self) -> float:
+        """The Laplace estimate of the log normaliser, in nats."""
+        log_det = float(np.linalg.slogdet(self.scale)[1])
+        return self.log_density + log_det + len(self.x) / 2 * _LOG_2PI
+
+
+class Automatic:
+    """One run of the automatic method on one target."""
+
+    def __init__(
+        self,
+        target: Target,
+        family: type[Family],
+        key: PRNGKey,
+        judge: Callable[[Family], float],
+        *,
+        num_starts: int | None = None,
+        max_rounds: int | None = None,
+        progress: bool | None = None,
+        callback: Callable | None = None,
+        max_seconds: float | None = None,
+    ):
+        self.target, self.family, self.judge = target, family, judge
+        dim = target.dim
+        self.num_starts = num_starts or _STARTS
+        self.num_draws = max(64, 2 * dim + dim % 2)
+        self.max_rounds = max_rounds or _MAX_ROUNDS
+        self.update = full_update if family is FullRankNormal else diagonal_update
+        self.evaluate = Evaluator(target, (self.num_starts, self.num_draws))
+        seed = np.asarray(jax.random.key_data(key)).astype(np.uint32).ravel().tolist()
+        self.rng = np.random.default_rng(seed)
+        self.progress, self.callback = progress, callback
+        self.deadline = np.inf if max_seconds is None else time.monotonic() + max_seconds
+        self.began = time.monotonic()
+        self.stopped = self.because = ""
+        self.starts: list[Start] = []
+        self.notes: list[str] = []
+        self.precision = float(np.finfo(target.dtype).eps)
+
+    def go(self) -> AutomaticFit:
+        """Run to an ending."""
+        best: Ascent | None = None
+        with Bar(self.max_rounds * self.num_draws, wants_bar(self.progress), unit="gradient") as bar:
+            self.bar = bar
+            try:
+                best = self._from_modes()
+                best = self._second_opinion(best)
+            except KeyboardInterrupt:
+                self.stopped = "interrupted"
+        best = best or self._whatever_there_is()
+        return self._result(best)
+
+    # -- the stages
+
+    def _from_modes(self) -> Ascent | None:
+        climbs = climb(self.evaluate, self._start_points(), self.precision)
+        self._tell("climbing")
+        modes = self._distinct(climbs)
+        if not modes:
+            return None
+        top = modes[0].log_evidence
+        rivals = [m for m in modes if m.log_evidence > top - _CLOSE_NATS]
+        self.current = self._moments(modes[0])
+        if len(rivals) == 1:
+            return self._ascend(self.current)
+        shorts = [self._ascend(self._moments(m), max_rounds=4) for m in rivals]
+        best = max(shorts, key=lambda a: a.elbo)
+        self.notes.append(
+            f"{len(rivals)} distinct modes of similar evidence were found (log evidence "
+            f"{', '.join(f'{m.log_evidence:.2f}' for m in rivals)}); the fit covers one of them"
+        )
+        return self._ascend(best.moments)
+
+    def _second_opinion(self, best: Ascent | None) -> Ascent:
+        """Try a broad start where there is no fit yet or where the weights say it is poor."""
+        if best is not None and (
+            self.stopped or self.judge(self._family(best.moments)) >= _POOR_EFFICIENCY
+        ):
+            return best
+        dim = self.target.dim
+        broad = self._ascend(Moments(np.asarray(self.target.start, np.float64), np.eye(dim)))
+        kept = best is None or broad.elbo > best.elbo + 2 * np.hypot(
+            broad.elbo_std_error, best.elbo_std_error
+        )
+        if best is not None and not np.isfinite(best.elbo):
+            kept = kept or np.isfinite(broad.elbo)
+        note = "kept: higher ELBO" if kept else "not kept: lower ELBO"
+        self.starts.append(Start("broad normal", np.nan, np.nan, note))
+        return broad if best is None or kept else best
+
+    def _start_points(self) -> np.ndarray:
+        """Return the given start and others spread about it; raise where none can be used."""
+        first = np.asarray(self.target.start, np.float64)
+        spread = self.rng.uniform(-_SPREAD, _SPREAD, size=(self.num_starts, len(first)))
+        spread[0] = 0.0
+        points = first + spread
+        values, gradients = self.evaluate(points)
+        check_start(self.target, first, values[0], gradients[0])
+        usable = np.isfinite(values) & np.isfinite(gradients).all(axis=1)
+        if not usable.any():
+            raise ValueError(
+                f"`log_density` is {values[0]} at the start and not finite at {len(points) - 1} "
+                f"points within {_SPREAD:g} of it (unconstrained). Give `like` values where the "
+                "density is positive, or a `support`."
+            )
+        if not usable.all():
+            self.notes.append(f"{int((~usable).sum())} of {len(points)} starts were not finite")
+        return points
+
+    def _distinct(self, climbs: list[Climb]) -> list[Mode]:
+        """Return the distinct modes, best evidence first, each with its curvature."""
+        modes: list[Mode] = []
+        order = sorted(climbs, key=lambda c: -c.value)
+        for one in order:
+            if one.done == "unbounded" or not np.isfinite(one.value):
+                self.starts.append(Start("climb", one.value, np.nan, one.done))
+                continue
+            seen = next((m for m in modes if self._same(m, one)), None)
+            if seen is not None or len(modes) >= _MOST_MODES:
+                note = "the same mode" if seen is not None else "not looked at"
+                self.starts.append(Start("climb", one.value, np.nan, note))
+                continue
+            x, scale, value = newton(self.evaluate, one.x, one.scale())
+            if not (np.isfinite(scale).all() and np.isfinite(value)):
+                self.starts.append(Start("climb", one.value, np.nan, "no curvature"))
+                continue
+            mode = Mode(x, scale, value)
+            if not any(self._same(m, Climb(x, value, np.zeros_like(x))) for m in modes):
+                modes.append(mode)
+            self.starts.append(Start("climb", value, mode.log_evidence, one.done))
+            self.current = self._moments(modes[0])
+        return sorted(modes, key=lambda m: -m.log_evidence)
+
+    @staticmethod
+    def _same(mode: Mode, one: Climb) -> bool:
+        """Whether a climb ended in the bowl of `mode`: as low as a bowl would be at its distance."""
+        distance = float(np.linalg.norm(np.linalg.solve(mode.scale, one.x - mode.x)))
+        drop = mode.log_density - one.value
+        return distance < 3.0 or 0.5 * distance**2 < 2.0 * drop + 2.0
+
+    def _ascend(self, start: Moments, max_rounds: int | None = None) -> Ascent:
+        return ascend(
+            self.evaluate,
+            start,
+            self.rng,
+            num_draws=self.num_draws,
+            max_rounds=min(max_rounds or self.max_rounds, self.max_rounds),
+            tolerance=_TOLERANCE,
+            update=self.update,
+            first_count=self.evaluate.num_gradients,
+            watch=self._watch,
+        )
+
+    # -- small helpers
+
+    def _moments(self, mode: Mode) -> Moments:
+        if self.family is FullRankNormal:
+            return Moments(mode.x, mode.scale)
+        precision = np.sum(np.linalg.inv(mode.scale) ** 2, axis=0)  # diagonal of (scale scaleᵀ)⁻¹
+        return Moments(mode.x, np.diag(1 / np.sqrt(precision)))
+
+    def _watch(self, q: Moments, used: int, seen: Round) -> bool:
+        self.current = q
+        self._tell(f"elbo {seen.elbo:.4g}")
+        if self.callback is not None:
+            record = {"elbo": seen.elbo, "elbo_std_error": seen.elbo_std_error}
+            seconds = time.monotonic() - self.began
+            budget = self.max_rounds * self.num_draws
+            self.because = call_back(
+                self.callback, Snapshot(used, budget, seconds, record, self._family(q))
+            )
+            if self.because:
+                self.stopped = "stopped by callback"
+        if time.monotonic() > self.deadline:
+            self.stopped = "time spent"
+        return bool(self.stopped)
+
+    def _tell(self, text: str) -> None:
+        new = self.evaluate.num_gradients - getattr(self, "_told", 0)
+        self._told = self.evaluate.num_gradients
+        self.bar.advance(new, text)
+
+    def _whatever_there_is(self) -> Ascent:
+        """Return the best state known when a stop came early."""
+        start = np.asarray(self.target.start, np.float64)
+        moments = getattr(self, "current", Moments(start, np.eye(len(start))))
+        return Ascent(moments, [], False, "", -np.inf, np.inf)
+
+    def _family(self, q: Moments) -> Family:
+        dtype = self.target.dtype
+        loc = jnp.asarray(q.mean, dtype)
+        if self.family is not FullRankNormal:
+            return MeanFieldNormal.init(loc, jnp.asarray(np.diagonal(q.scale), dtype))
+        tril = np.linalg.qr(q.scale.T)[1].T
+        return FullRankNormal.from_moments(
+            loc, jnp.asarray(tril * np.sign(np.diagonal(tril)), dtype)
+        )
+
+    def _result(self, best: Ascent) -> AutomaticFit:
+        columns = zip(*best.history) if best.history else ((), (), ())
+        names = ("step", "elbo", "elbo_std_error")
+        history = {n: np.asarray(v, float) for n, v in zip(names, columns)}
+        family, ending = self._family(best.moments), self._ending(best)
+        return AutomaticFit(family, ending, history, self.evaluate.num_gradients, self.starts)
+
+    def _ending(self, best: Ascent) -> Ending:
+        used = self.evaluate.num_gradients
+        notes = tuple(self.notes)
+        if self.stopped == "interrupted":
+            return Ending("interrupted", f"Ctrl-C after {used} gradients", notes)
+        if self.stopped:
+            because = f"{self.because}, after" if self.because else "after"
+            return Ending(self.stopped, f"{because} {used} gradients", notes)
+        if best.converged:
+            return Ending("converged", f"{best.reason}, after {used} gradients", notes)
+        wild = self._wild(best)
+        if wild is not None:
+            return dataclasses.replace(wild, notes=notes)
+        return Ending("budget spent", f"{best.reason}, after {used} gradients", notes)
+
+    def _wild(self, best: Ascent) -> Ending | None:
+        """Say whether a run that did not settle was growing or shrinking without end."""
+        noise = draw_noise(self.rng, self.num_draws, self.target.dim, matched=True)
+        values, gradients = self.evaluate(best.moments.mean + noise @ best.moments.scale.T)
+        if not np.isfinite(values).any():
+            return Ending("diverged", "no draw has a finite log density any more")
+        pull = np.where(np.isfinite(gradients), gradients, 0.0) @ best.moments.scale
+        curvature = -(noise.T @ pull + pull.T @ noise) / 2 / len(noise)
+        names = self.target.names
+        widest = np.linalg.eigh(curvature)
+        if widest[0][0] < 0.05:
+            direction = best.moments.scale @ widest[1][:, 0]
+            name = names[int(np.argmax(np.abs(direction)))]
+            return Ending(
+                "improper target",
+                f"the log density hardly falls off along {name}: no normal fits it; "
+                "give it a proper prior",
+            )
+        if np.max(np.abs(best.moments.scale).max(axis=1)) < 1e-12:
+            return Ending("unbounded target", "the fit shrank to a point: the density has a pole")
+        return None
+
+
+def check_start(target: Target, start: np.ndarray, value: float, gradient: np.ndarray) -> None:
+    """Refuse a log density that is nan or +inf at the start, or whose gradient is nan there.
+
+    Raises:
+        ValueError: with the value, the coordinates concerned, and what to do.
+    """
+    if np.isnan(value) or value == np.inf:
+        raise ValueError(
+            f"`log_density` is {value} at the start {_short(start)} (unconstrained). Find where "
+            "it divides by zero or takes the log of a negative number, give `like` another "
+            "value, or declare a `support`."
+        )
+    bad = ~np.isfinite(gradient)
+    if np.isfinite(value) and bad.any():
+        names = [name for name, flag in zip(target.names, bad) if flag]
+        raise ValueError(
+            f"`log_density` is {value:.6g} at the start {_short(start)} but its gradient is "
+            f"{gradient[bad][0]} for {', '.join(names[:5])}. A branch that is not taken can do "
+            "this (`jnp.where` around sqrt or log): make the untaken branch finite too."
+        )
+
+
+def _short(x: np.ndarray) -> str:
+    return np.array2string(np.asarray(x), precision=4, threshold=8)

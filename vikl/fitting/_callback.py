@@ -1,0 +1,34 @@
+"""What a callback sees, and how it is called: it may stop a fit, never lose one."""
+
+import dataclasses
+import warnings
+from collections.abc import Callable
+from typing import Any
+
+from ..families import Family
+
+
+@dataclasses.dataclass(frozen=True)
+class Snapshot:
+    """What a callback sees after each cell of the record.
+
+    `record` has the means over the cell's steps of what the objective records, such as `loss`
+    and `elbo` (nats), with standard errors; `family` is the present approximation.
+    """
+
+    step: int
+    num_steps: int
+    seconds: float
+    record: dict[str, float]
+    family: Family
+
+
+def call_back(callback: Callable[[Snapshot], Any], snapshot: Snapshot) -> str:
+    """Call and return why the fit should stop: because it says so, or because it raised."""
+    try:
+        stop = callback(snapshot)
+    except Exception as error:
+        text = f"`callback` raised {type(error).__name__}: {error}"
+        warnings.warn(f"{text}. The fit so far is returned.", stacklevel=2)
+        return text
+    return "`callback` returned True" if stop is True else ""

@@ -1,0 +1,369 @@
+"""`vikl.fit`: the verb."""
+
+import dataclasses
+import time
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from .._compile import record_compiles
+from .._typing import PRNGKey, PyTree
+from ..diagnostics import WeightedDraws, draw_weighted
+from ..families import Family, FullRankNormal, MeanFieldNormal, mean
+from ..objectives import Objective, ReverseKL
+from ..target import Target
+from ._automatic import Automatic, check_start
+from ._evaluate import Evaluator
+from ._load import load_finished
+from ._loop import Loop
+from ._posterior import Posterior
+from ._status import Ending
+from ._stochastic import StochasticGradient
+
+_FULL_RANK_UP_TO = 200  # parameters; beyond, the automatic method is mean-field
+_DRAWS = 2000  # behind ELBO and k-hat
+_DEFAULT_STEPS = 10_000
+_DEFAULT_BUDGET = 100_000  # steps, where standing still ends the run
+_LEARNING_RATE = 0.02
+_COLLAPSED = 5.0  # effective draws: below, a self-normalised average means little (Owen 2013)
+
+
+def fit(
+    target: Target | Callable,
+    family: type[Family] | Family | None = None,
+    objective: Objective | None = None,
+    optimizer: optax.GradientTransformation | None = None,
+    *,
+    key: PRNGKey,
+    like: PyTree = None,
+    support: Any = None,
+    data: PyTree = None,
+    num_steps: int | None = None,
+    num_starts: int | None = None,
+    progress: bool | None = None,
+    callback: Callable | None = None,
+    checkpoint: str | Path | None = None,
+    max_seconds: float | None = None,
+) -> Posterior:
+    """Fit an approximation q to a target and say how it went.
+
+    With no optimizer and no objective (or `ReverseKL()`), the automatic method: modes from several
+    starts, curvature, then natural-gradient steps on the ELBO until the predicted gain is below
+    its noise. It needs no learning rate, step count or family. Otherwise stochastic gradients of
+    `objective` (default `ReverseKL()`) by `optimizer` (default Adam with cosine decay).
+
+    Args:
+        target: a `Target`, or a plain log density, which `like`, `support` and `data` complete
+            (see `Target.from_density`).
+        family: a class, initialised for the target (standard normal about its start), or an
+            instance to start from. None is full-rank normal up to 200 parameters and mean-field
+            beyond.
+        objective: an instance of `vikl.objectives`; minimised.
+        optimizer: any optax gradient transformation.
+        key: a JAX PRNG key. The same key gives the same bits.
+        num_steps: with an optimizer, how many steps; None runs until the loss stands still (at
+            most 100,000). Without, the most rounds of natural-gradient steps.
+        num_starts: starts of the automatic method (8).
+        progress: draw a bar; None draws one in a terminal or a notebook.
+        callback: called with a `Snapshot` between chunks; returning True stops the fit, and an
+            exception stops it without losing what was fitted.
+        checkpoint: a file to write the state to every few seconds; the same call again goes on
+            from it and ends bit-identical. (The automatic method writes its result only: a run
+            that was killed starts again from the same key.)
+        max_seconds: wall-clock budget.
+
+    Returns:
+        The posterior. It comes back whatever happened on the way (a NaN, Ctrl-C, a budget), with
+        the best state so far and a `status` that says so.
+
+    Raises:
+        TypeError: an argument of the wrong kind; the message names it.
+        ValueError: an argument that does not fit the others, or a log density that is NaN at the
+            start.
+
+    Example:
+        >>> import jax, jax.numpy as jnp, vikl
+        >>> def log_density(v):
+        ...     return -0.5 * (v["mu"] - 1.0) ** 2 - 2.0 * jnp.log(v["tau"]) - 1.0 / v["tau"]
+        >>> post = vikl.fit(log_density, like={"mu": 0.0, "tau": 1.0}, support={"tau": "positive"},
+        ...                 key=jax.random.key(0))
+        >>> post.status
+        'converged'
+    """
+    began = time.monotonic()
+    key = check_key(key)
+    with record_compiles() as compiles:
+        target = _as_target(target, like, support, data)
+        _check_counts(num_steps=num_steps, num_starts=num_starts)
+        automatic = optimizer is None and (objective is None or _is_plain_reverse_kl(objective))
+        automatic = automatic and _has_natural_gradient(family)
+        if automatic and checkpoint is not None:
+            done = load_finished(checkpoint, target, key)
+            if done is not None:
+                return done
+        keys = jax.random.split(key)
+        run = _fit_automatically if automatic else _fit_stochastically
+        posterior = run(
+            target, family, objective, optimizer, keys[0], _Judge(target, keys[1]),
+            num_steps=num_steps, num_starts=num_starts, progress=progress, callback=callback,
+            checkpoint=checkpoint, max_seconds=max_seconds,
+        )  # fmt: skip
+    seconds = time.monotonic() - began - compiles.seconds
+    posterior = dataclasses.replace(
+        posterior, compile_seconds=compiles.seconds, run_seconds=seconds
+    )
+    if automatic and checkpoint is not None and posterior.status != "interrupted":
+        posterior = _save_finished(posterior, checkpoint, key)
+    return posterior
+
+
+def _save_finished(posterior: Posterior, path: str | Path, key: PRNGKey) -> Posterior:
+    try:
+        posterior.save(path, {"key": np.asarray(jax.random.key_data(key)).tolist()})
+    except OSError as error:
+        note = f"the checkpoint could not be written ({error})"
+        warnings.warn(note, stacklevel=3)
+        return dataclasses.replace(posterior, ending=posterior.ending.with_note(note))
+    return posterior
+
+
+class _Judge:
+    """Fresh weighted draws of a family, remembered, so that the last one is not drawn again."""
+
+    def __init__(self, target: Target, key: PRNGKey):
+        self.target, self.key = target, key
+        self.family: Family | None = None
+        self.weighted: WeightedDraws | None = None
+
+    def __call__(self, family: Family) -> WeightedDraws:
+        if self.weighted is None or not eqx.tree_equal(family, self.family):
+            self.family = family
+            self.weighted = draw_weighted(self.target, family, self.key, _DRAWS)
+        return self.weighted
+
+    def efficiency(self, family: Family) -> float:
+        """Return the relative effective sample size."""
+        return self(family).relative_ess
+
+
+def _fit_automatically(
+    target: Target,
+    family: Any,
+    objective: Any,
+    optimizer: Any,
+    key: PRNGKey,
+    judge: _Judge,
+    *,
+    num_steps: int | None,
+    num_starts: int | None,
+    progress: bool | None,
+    callback: Callable | None,
+    checkpoint: Any,
+    max_seconds: float | None,
+) -> Posterior:
+    kind, instance = _automatic_family(target, family)
+    if instance is not None:
+        start = mean(instance).astype(target.dtype)
+        target = eqx.tree_at(lambda t: t.start, target, start)
+    found = Automatic(
+        target, kind, key, judge.efficiency,
+        num_starts=num_starts, max_rounds=num_steps, progress=progress, callback=callback,
+        max_seconds=max_seconds,
+    ).go()  # fmt: skip
+    weighted = judge(found.family)
+    ending = _judge_support(found.ending, weighted)
+    if family is None and kind is MeanFieldNormal:
+        ending = ending.with_note(
+            f"{target.dim} parameters are more than the {_FULL_RANK_UP_TO} for which a full-rank "
+            "normal is the default: the family is mean-field, and its sds can be too small"
+        )
+    return Posterior(
+        target, found.family, ending, found.history, weighted, found.num_gradients, 0.0, 0.0,
+        tuple(found.starts),
+    )  # fmt: skip
+
+
+def _fit_stochastically(
+    target: Target,
+    family: Any,
+    objective: Objective | None,
+    optimizer: optax.GradientTransformation | None,
+    key: PRNGKey,
+    judge: _Judge,
+    *,
+    num_steps: int | None,
+    num_starts: int | None,
+    progress: bool | None,
+    callback: Callable | None,
+    checkpoint: Any,
+    max_seconds: float | None,
+) -> Posterior:
+    if num_starts not in (None, 1):
+        raise ValueError(
+            f"`num_starts` should be None with an optimizer; got {num_starts}. Start from several "
+            "family instances yourself, or leave `optimizer` and `objective` to the automatic "
+            "method."
+        )
+    if objective is not None and not isinstance(objective, Objective):
+        StochasticGradient(objective, optax.sgd(0.0))  # raises the message
+    objective = (ReverseKL() if objective is None else objective).prepare(target)
+    stop_on_plateau = num_steps is None and optimizer is not None
+    steps = num_steps or (_DEFAULT_BUDGET if optimizer is not None else _DEFAULT_STEPS)
+    if optimizer is None:
+        optimizer = optax.adam(optax.cosine_decay_schedule(_LEARNING_RATE, steps))
+    algorithm = StochasticGradient(objective, optimizer)
+    family = _initial_family(target, family)
+    if objective.gradients_per_step():
+        start = np.asarray(target.start, np.float64)
+        value, gradient = Evaluator(target, (1,))(start[None])
+        check_start(target, start, value[0], gradient[0])
+    state, ending, history = Loop(
+        algorithm, target, family, key, num_steps=steps, stop_on_plateau=stop_on_plateau,
+        progress=progress, callback=callback, checkpoint=checkpoint, max_seconds=max_seconds,
+    ).go()  # fmt: skip
+    weighted = judge(state.family)
+    ending = _judge_weights(ending, history)
+    if isinstance(objective, ReverseKL):
+        ending = _judge_support(ending, weighted)
+    gradients = int(state.step) * objective.gradients_per_step()
+    return Posterior(target, state.family, ending, history, weighted, gradients, 0.0, 0.0)
+
+
+# -- arguments
+
+
+def check_key(key: Any) -> PRNGKey:
+    """Return the key as a typed key, or say what is wrong with it.
+
+    Raises:
+        TypeError: not a single JAX key.
+    """
+    advice = "Make one by `jax.random.key(0)`."
+    if not isinstance(key, jax.Array):
+        raise TypeError(f"`key` should be a JAX PRNG key; got {key!r}. {advice}")
+    if jax.dtypes.issubdtype(key.dtype, jax.dtypes.prng_key):
+        if key.shape != ():
+            raise TypeError(f"`key` should be one key; got an array of shape {key.shape}. {advice}")
+        return key
+    if key.shape != (2,) or key.dtype != jnp.uint32:
+        raise TypeError(
+            f"`key` should be a JAX PRNG key; got an array of dtype {key.dtype} and shape "
+            f"{key.shape}. {advice}"
+        )
+    return jax.random.wrap_key_data(key)
+
+
+def _as_target(target: Any, like: PyTree, support: Any, data: PyTree) -> Target:
+    if isinstance(target, Target):
+        given = {"like": like, "support": support, "data": data}
+        for name, value in given.items():
+            if value is not None:
+                raise ValueError(
+                    f"`{name}` belongs to a plain log density; `target` is a Target and has its "
+                    f"own. Leave it out, or give it to `Target.from_density`."
+                )
+        return target
+    if not callable(target):
+        raise TypeError(
+            f"`target` should be a Target or a log density (a function); got {target!r} of type "
+            f"{type(target).__name__}."
+        )
+    if like is None:
+        raise ValueError(
+            "`like` is needed with a plain log density: an example of its parameters, such as "
+            "`like=jnp.zeros(3)` or `like={'mu': 0.0, 'tau': 1.0}`."
+        )
+    return Target.from_density(target, like, support, data)
+
+
+def _check_counts(**counts: Any) -> None:
+    for name, value in counts.items():
+        if value is None:
+            continue
+        if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < 1:
+            raise ValueError(
+                f"`{name}` should be a whole number, at least 1, or None; got {value!r}. "
+                "None leaves it to the evidence."
+            )
+
+
+def _is_plain_reverse_kl(objective: Any) -> bool:
+    return isinstance(objective, ReverseKL) and objective == ReverseKL()
+
+
+def _has_natural_gradient(family: Any) -> bool:
+    kind = family if isinstance(family, type) else type(family)
+    return family is None or kind in (FullRankNormal, MeanFieldNormal)
+
+
+def _automatic_family(target: Target, family: Any) -> tuple[type[Family], Family | None]:
+    if family is None:
+        return (FullRankNormal if target.dim <= _FULL_RANK_UP_TO else MeanFieldNormal), None
+    if isinstance(family, type):
+        return family, None
+    return type(family), _initial_family(target, family)
+
+
+def _initial_family(target: Target, family: Any) -> Family:
+    if family is None:
+        family = FullRankNormal if target.dim <= _FULL_RANK_UP_TO else MeanFieldNormal
+    if isinstance(family, type) and issubclass(family, Family):
+        init = getattr(family, "init", None)
+        if init is None:
+            raise TypeError(
+                f"`family` {family.__name__} has no `init(loc, scale)`; give an instance of it."
+            )
+        return init(target.start, 1.0)
+    if not isinstance(family, Family):
+        raise TypeError(
+            f"`family` should be a class or an instance of vikl.families; got {family!r}. "
+            "Use for example `vikl.families.FullRankNormal`."
+        )
+    if family.dim != target.dim:
+        raise ValueError(
+            f"`family` should have the dimension of the target, {target.dim} "
+            f"({', '.join(target.names[:6])}{', ...' if target.dim > 6 else ''}); got "
+            f"{family.dim}. Initialise it with `init(jnp.zeros({target.dim}))`, or give the class."
+        )
+    return jax.tree.map(
+        lambda v: v.astype(target.dtype) if eqx.is_inexact_array(v) else v, family
+    )
+
+
+# -- judgements
+
+
+def _judge_support(ending: Ending, weighted: WeightedDraws) -> Ending:
+    """Say where q reaches places of zero or undefined density: there the ELBO is −inf."""
+    if weighted.num_bad == 0 or ending.status not in ("converged", "budget spent"):
+        return ending
+    share = 100.0 * weighted.num_bad / weighted.num_draws
+    what = "NaN" if weighted.num_nan else "−inf"
+    return Ending(
+        "outside the support",
+        f"{share:.2g} % of the draws have a log density of {what}, so the ELBO is −inf: declare "
+        f"a `support`, or reparameterise ({ending.status}: {ending.because})",
+        ending.notes,
+    )
+
+
+def _judge_weights(ending: Ending, history: dict[str, np.ndarray]) -> Ending:
+    """Say where self-normalised importance sampling lived on a few draws."""
+    if "ess" not in history or len(history["ess"]) == 0:
+        return ending
+    ess = float(np.mean(history["ess"][-max(len(history["ess"]) // 4, 1) :]))
+    if ess >= _COLLAPSED or ending.status == "diverged":
+        return ending
+    return Ending(
+        "weights collapsed",
+        f"the effective sample size fell to {ess:.1f} draws: the fit is not inclusive any more; "
+        f"give ForwardKL a wider `proposal` or more `num_samples` ({ending.because})",
+        ending.notes,
+    )

@@ -1,0 +1,220 @@
+"""`Posterior`: the fitted distribution and its record."""
+
+import dataclasses
+import functools
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from .. import diagnostics, interop, plots
+from .._compile import compile_once
+from .._files import save_tree
+from .._typing import Array, Float, PRNGKey, PyTree, Scalar
+from ..diagnostics import WeightedDraws
+from ..families import Family, cov, mean, std
+from ..target import Target
+from ..target._target import named_elements
+from ._automatic import Start
+from ._status import Ending
+from ._summary import Summary, summarize
+
+
+@compile_once
+def _sample(target: Target, family: Family, keys: Array) -> PyTree:
+    return jax.vmap(lambda key: target.constrain(family.sample_and_log_prob(key)[0]))(keys)
+
+
+@compile_once
+def _constrain(target: Target, x: Array) -> PyTree:
+    return jax.vmap(target.constrain)(x)
+
+
+@dataclasses.dataclass(frozen=True, repr=False)
+class Posterior:
+    """A fitted approximation q of a target, and the record of how it was fitted.
+
+    `vikl.fit` makes it. Printing it shows a verdict in words. Draws are named and constrained;
+    `mean`, `cov`, `std` and `log_prob` are of the flat, unconstrained vector.
+
+    Args:
+        target: what was approximated.
+        family: the fitted q, a pytree.
+        ending: the status, why the fit stopped, and what happened on the way.
+        history: columns of the record: `step` (for the automatic method: gradients so far), the
+            mean of what the objective recorded since the row before, and standard errors.
+        weighted: fresh draws of q with log p and log q, behind `elbo` and `khat`.
+        num_gradients: evaluations of the gradient of the log density.
+        compile_seconds: spent compiling (zero for a repeat).
+        run_seconds: spent otherwise.
+        starts: where each start of the automatic method ended.
+
+    Example:
+        >>> import jax, jax.numpy as jnp, vikl
+        >>> post = vikl.fit(lambda x: -0.5 * jnp.sum((x - 2.0) ** 2), like=jnp.zeros(3),
+        ...                 key=jax.random.key(0))
+        >>> post.status, round(float(post.mean[0]), 3), round(float(post.std[0]), 3)
+        ('converged', 2.0, 1.0)
+        >>> post.sample(jax.random.key(1), 5).shape
+        (5, 3)
+    """
+
+    target: Target
+    family: Family
+    ending: Ending
+    history: dict[str, np.ndarray]
+    weighted: WeightedDraws
+    num_gradients: int
+    compile_seconds: float
+    run_seconds: float
+    starts: tuple[Start, ...] = ()
+
+    # -- the distribution
+
+    def sample(self, key: PRNGKey, num_samples: int = 1000) -> PyTree:
+        """Return named, constrained draws, each leaf with a leading axis of `num_samples`."""
+        return _sample(self.target, self.family, jax.random.split(key, num_samples))
+
+    def log_prob(self, x: Float[Array, "*n dim"]) -> Float[Array, "*n"] | Scalar:
+        """Return log q at unconstrained flat vectors `x`, shape (dim,) or (n, dim), in nats."""
+        x = jnp.asarray(x)
+        if x.shape[-1:] != (self.target.dim,) or x.ndim > 2:
+            raise ValueError(
+                f"`x` should have shape ({self.target.dim},) or (n, {self.target.dim}), "
+                f"unconstrained; got {x.shape}. Use `target.unconstrain(values)` to make one."
+            )
+        return self.family.log_prob(x) if x.ndim == 1 else jax.vmap(self.family.log_prob)(x)
+
+    @property
+    def mean(self) -> Array:
+        """E_q[x], shape (dim,), unconstrained."""
+        return mean(self.family)
+
+    @property
+    def cov(self) -> Array:
+        """Cov_q[x], shape (dim, dim), unconstrained."""
+        return cov(self.family)
+
+    @property
+    def std(self) -> Array:
+        """Standard deviations of x under q, shape (dim,), unconstrained."""
+        return std(self.family)
+
+    def resample(self, key: PRNGKey, num_samples: int = 1000) -> PyTree:
+        """Return named draws resampled by Pareto-smoothed importance weights, closer to p than q.
+
+        They repeat where the weights are uneven: `khat` above 0.7 says that they cannot be
+        trusted.
+        """
+        rows = diagnostics.resample(self.weighted, key, num_samples)
+        return _constrain(self.target, self.weighted.x[np.asarray(rows)])
+
+    # -- how good it is
+
+    @property
+    def elbo(self) -> float:
+        """The evidence lower bound E_q[log p − log q] in nats, from fresh draws."""
+        return self.weighted.elbo
+
+    @property
+    def elbo_std_error(self) -> float:
+        """The standard error of `elbo`."""
+        return self.weighted.elbo_std_error
+
+    @property
+    def khat(self) -> float:
+        """The Pareto shape of the importance weights; above 0.7 they are not to be trusted."""
+        return self.weighted.khat
+
+    @property
+    def status(self) -> str:
+        """How the fit ended, in a few fixed words, such as `converged` or `budget spent`."""
+        return self.ending.status
+
+    @property
+    def stopped_because(self) -> str:
+        """Why it stopped and what happened on the way, in a sentence or two."""
+        return "; ".join((self.ending.because, *self.ending.notes))
+
+    def check(self, key: PRNGKey) -> Any:
+        """Return a report on whether to believe the fit; its `verdict` says so in words.
+
+        Costs a few hundred gradients: fresh draws, importance weights, and a search for modes
+        that q does not cover, which the ELBO cannot see.
+        """
+        return diagnostics.check(
+            self.target, self.family, key, converged=self.ending.status == "converged"
+        )
+
+    @functools.cached_property
+    def _summary_draws(self) -> dict[str, np.ndarray]:
+        return named_elements(_constrain(self.target, self.weighted.x))
+
+    def summary(self) -> Summary:
+        """Return a table of named parameters: mean, sd, 5 % and 95 %, and what resampling says."""
+        log_weights = np.asarray(self.weighted.log_weights)
+        return summarize(self._summary_draws, np.exp(log_weights - log_weights.max()))
+
+    # -- taking it elsewhere
+
+    def plot(self, key: PRNGKey | None = None) -> Any:
+        """Return a matplotlib figure of the record, the marginals and the weights."""
+        key = jax.random.key(0) if key is None else key
+        resampled = named_elements(self.resample(key, 2000)) if self.weighted.num_bad == 0 else None
+        return plots.report_figure(
+            self._summary_draws, resampled, self.history, self.weighted,
+            starts=[start.log_evidence for start in self.starts] or None, title=self._headline(),
+        )  # fmt: skip
+
+    def to_arviz(self) -> Any:
+        """Return an ArviZ DataTree of the draws behind `elbo`, with log p and log q."""
+        draws = _constrain(self.target, self.weighted.x)
+        if not isinstance(draws, dict):
+            draws = {"x": draws} if is_one_array(draws) else named_elements(draws)
+        return interop.to_arviz(
+            jax.tree.map(np.asarray, draws), self.weighted.log_p, self.weighted.log_q
+        )
+
+    def save(self, path: str | Path, header: dict[str, Any] | None = None) -> None:
+        """Write the fit to one file (arrays and plain text, no code); `vikl.load` reads it.
+
+        `header` may add what `json` can write.
+        """
+        header = (header or {}) | {
+            "what": "vikl posterior",
+            "family": type(self.family).__name__,
+            "names": list(self.target.names),
+            "status": self.ending.status,
+            "because": self.ending.because,
+            "notes": list(self.ending.notes),
+            "num_gradients": self.num_gradients,
+            "compile_seconds": self.compile_seconds,
+            "run_seconds": self.run_seconds,
+            "history": {k: v.tolist() for k, v in self.history.items()},
+            "starts": [dataclasses.asdict(start) for start in self.starts],
+            "num_draws": self.weighted.num_draws,
+        }
+        weighted = (self.weighted.x, self.weighted.log_p, self.weighted.log_q)
+        save_tree(Path(path), (self.family, weighted), header)
+
+    def _headline(self) -> str:
+        return f"{type(self.family).__name__}, {self.target.dim} parameters: {self.status}"
+
+    def __repr__(self) -> str:
+        lines = [
+            f"Posterior: {self._headline()}",
+            f"  ELBO {self.elbo:.4f} ± {self.elbo_std_error:.2g} nats, k-hat {self.khat:.2f}, "
+            f"relative ESS {self.weighted.relative_ess:.2f}",
+            f"  stopped because {self.stopped_because}",
+            f"  {self.num_gradients} gradients, {self.compile_seconds:.2f} s compiling, "
+            f"{self.run_seconds:.2f} s running",
+            "  posterior.check(key) says whether to believe it; posterior.summary() has the numbers",
+        ]
+        return "\n".join(lines)
+
+
+def is_one_array(value: Any) -> bool:
+    """Return whether a pytree is a single array."""
+    return isinstance(value, (np.ndarray, jax.Array))

@@ -1,0 +1,126 @@
+"""Stochastic gradient steps on any objective with any optax optimizer: pure `init` and `step`."""
+
+from typing import Any, NamedTuple
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import optax
+
+from .._typing import Array, Bool, Int, PRNGKey, PyTree, Scalar
+from ..families import Family
+from ..objectives import Objective
+from ..target import Target
+
+_RECOVERY = 1.02  # how fast the step grows back after a rejected one
+_RETREAT = 0.5
+
+
+class GradientState(NamedTuple):
+    """What the next step needs: the family, the optimizer's state, and the record of failures."""
+
+    family: Family
+    optimizer_state: PyTree
+    step: Int[Array, ""]
+    step_scale: Scalar  # multiplies updates; below 1 after rejected steps
+    rejected: Int[Array, ""]
+    rejected_in_a_row: Int[Array, ""]
+
+
+class StochasticGradient(eqx.Module):
+    """An objective and an optimizer as one pure algorithm.
+
+    `init(family) -> state` and `step(state, target, key) -> (state, info)`. A step whose loss or
+    update is not finite is rejected: parameters and optimizer state stay as they were, and the
+    following steps are half as long, growing back as steps succeed.
+
+    Args:
+        objective: what is minimised.
+        optimizer: any optax gradient transformation.
+
+    Raises:
+        TypeError: `objective` or `optimizer` is something else.
+
+    Example:
+        >>> import jax, jax.numpy as jnp, optax, vikl
+        >>> target = vikl.Target.from_density(lambda x: -0.5 * jnp.sum((x - 3) ** 2), jnp.zeros(2))
+        >>> algorithm = StochasticGradient(vikl.objectives.ReverseKL(), optax.adam(0.1))
+        >>> state = algorithm.init(vikl.families.MeanFieldNormal.init(jnp.zeros(2)))
+        >>> state, info = jax.jit(algorithm.step)(state, target, jax.random.key(0))
+        >>> int(state.step), sorted(info)
+        (1, ['elbo', 'loss'])
+    """
+
+    objective: Objective
+    optimizer: optax.GradientTransformation
+
+    def __init__(self, objective: Objective, optimizer: optax.GradientTransformation):
+        if not isinstance(objective, Objective):
+            raise TypeError(
+                f"`objective` should be an instance of vikl.objectives, such as ReverseKL(); "
+                f"got {objective!r}. Call the class to make an instance."
+            )
+        if not (callable(getattr(optimizer, "init", None)) and hasattr(optimizer, "update")):
+            raise TypeError(
+                f"`optimizer` should be an optax gradient transformation, such as "
+                f"optax.adam(1e-2); got {optimizer!r} of type {type(optimizer).__name__}."
+            )
+        self.objective = objective
+        self.optimizer = optimizer
+
+    def init(self, family: Family) -> GradientState:
+        """Return the state before the first step."""
+        params = eqx.filter(family, eqx.is_inexact_array)
+        zero = jnp.zeros((), jnp.int32)
+        one = jnp.ones((), _float_dtype(params))
+        state = GradientState(family, self.optimizer.init(params), zero, one, zero, zero)
+        # weak types would make the state after the first step another type, and compile twice
+        return jax.tree.map(lambda v: jnp.asarray(v, v.dtype) if eqx.is_array(v) else v, state)
+
+    def step(
+        self, state: GradientState, target: Target, key: PRNGKey
+    ) -> tuple[GradientState, dict[str, Scalar]]:
+        """Return the state after one step and what the objective recorded."""
+        params, static = eqx.partition(state.family, eqx.is_inexact_array)
+
+        def loss_at(params: PyTree) -> tuple[Scalar, dict[str, Scalar]]:
+            return self.objective(eqx.combine(params, static), target, key)
+
+        (loss, aux), gradients = jax.value_and_grad(loss_at, has_aux=True)(params)
+        updates, optimizer_state = optax.with_extra_args_support(self.optimizer).update(
+            gradients,
+            state.optimizer_state,
+            params,
+            value=loss,
+            grad=gradients,
+            value_fn=lambda p: loss_at(p)[0],
+        )
+        ok = jnp.isfinite(loss) & jnp.isfinite(_total(updates))
+        moved = jax.tree.map(lambda p, u: p + (state.step_scale * u).astype(p.dtype), params, updates)
+        params = _choose(ok, moved, params)
+        new = GradientState(
+            family=eqx.combine(params, static),
+            optimizer_state=_choose(ok, optimizer_state, state.optimizer_state),
+            step=state.step + 1,
+            step_scale=jnp.where(
+                ok, jnp.minimum(state.step_scale * _RECOVERY, 1.0), state.step_scale * _RETREAT
+            ),
+            rejected=state.rejected + ~ok,
+            rejected_in_a_row=jnp.where(ok, 0, state.rejected_in_a_row + 1),
+        )
+        return new, {"loss": loss, **aux}
+
+
+def _choose(ok: Bool[Array, ""], new: PyTree, old: PyTree) -> PyTree:
+    return jax.tree.map(
+        lambda a, b: jnp.where(ok, a, b).astype(b.dtype) if eqx.is_array(b) else b, new, old
+    )
+
+
+def _total(tree: PyTree) -> Scalar:
+    """Sum all entries: not finite if any one is not."""
+    return sum((jnp.sum(v) for v in jax.tree.leaves(tree)), start=jnp.zeros(()))
+
+
+def _float_dtype(params: PyTree) -> Any:
+    return jnp.result_type(*(v.dtype for v in jax.tree.leaves(params)))

@@ -1,0 +1,201 @@
+"""Small non-negative functions every divergence is a sum of, with derivatives that are stable too.
+
+Each is a Bregman divergence of an elementary convex function, so it cannot be negative and it has a
+double zero where its arguments agree. The textbook forms subtract nearly equal numbers there; these
+do not. All of them are branch-free (`where` over two finite branches) and work in any float dtype.
+"""
+
+from collections.abc import Sequence
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from .._typing import Array
+
+
+def is_wide(x: Array) -> bool:
+    """Whether `x` is float64, where series need more terms (known at trace time)."""
+    return x.dtype == np.float64
+
+
+def horner(coefficients: Sequence[float], x: Array) -> Array:
+    """Evaluate c[0] + c[1] x + c[2] x² + ... with python-float coefficients."""
+    total = jnp.full_like(x, coefficients[-1])
+    for c in reversed(coefficients[:-1]):
+        total = total * x + c
+    return total
+
+
+def _atanh_tail(square: Array) -> Array:
+    """1/3 + s²/5 + s⁴/7 + ...: log1p(x) = 2s + 2s³ · tail, where s = x / (2 + x) and s² <= 1/9."""
+    terms = 17 if is_wide(square) else 7
+    return horner([1.0 / (2 * k + 3) for k in range(terms)], square)
+
+
+@jax.custom_jvp
+def _phi(x: Array, ratio: Array) -> Array:
+    near = (x >= -0.5) & (x <= 1.0)
+    small = jnp.where(near, x, 0.0)
+    s = small / (2.0 + small)
+    square = s * s
+    series = s * (small - 2.0 * square * _atanh_tail(square))
+    return jnp.where(near, series, x - jnp.log(jnp.where(near, 1.0, ratio)))
+
+
+@_phi.defjvp
+def _phi_jvp(primals, tangents):
+    x, ratio = primals
+    return _phi(x, ratio), (x / ratio) * tangents[0]
+
+
+def phi(x: Array, ratio: Array | None = None) -> Array:
+    """x − log1p(x) >= 0. Pass `ratio` = 1 + x where it is known without the rounding of that sum."""
+    x, ratio = jnp.broadcast_arrays(x, 1.0 + x if ratio is None else ratio)
+    return _phi(x, ratio)
+
+
+def log_ratio(p: Array, q: Array, difference: Array | None = None) -> Array:
+    """log(p / q), exact to rounding also when the two nearly agree; p = 0 gives a finite −log(tiny)."""
+    tiny = np.finfo(p.dtype).tiny
+    difference = p - q if difference is None else difference
+    x = difference / jnp.where(q == 0, 1.0, q)
+    near = jnp.abs(x) < 0.5
+    quotient = jnp.maximum(p / jnp.where(q == 0, 1.0, q), tiny)
+    return jnp.where(
+        near, jnp.log1p(jnp.where(near, x, 0.0)), jnp.log(jnp.where(near, 1.0, quotient))
+    )
+
+
+@jax.custom_jvp
+def _entropy_term(p: Array, q: Array, difference: Array) -> Array:
+    safe = jnp.where(q == 0, 1.0, q)
+    d, r = difference / safe, p / safe
+    near = (d >= -0.5) & (d <= 1.0)
+    small = jnp.where(near, d, 0.0)
+    s = small / (2.0 + small)
+    square = s * s
+    series = s * (small + 2.0 * (1.0 + small) * square * _atanh_tail(square))
+    r = jnp.where(near | (r == 0), 1.0, r)
+    # p log r - difference, not q (r log r - d): r overflows where q is tiny, this does not
+    far = jnp.where(p == 0, 0.0, p) * jnp.log(r) - difference
+    value = jnp.where(near, q * series, far)
+    return jnp.where(q == 0, jnp.where(p == 0, jnp.zeros_like(p), jnp.inf), value)
+
+
+@_entropy_term.defjvp
+def _entropy_term_jvp(primals, tangents):
+    p, q, difference = primals
+    value = _entropy_term(p, q, difference)
+    # d/dp = log(p / q), kept finite at p = 0 so that a softmax in front of it gives 0 and not NaN
+    slope_p = jnp.where(q == 0, 0.0, log_ratio(p, q, difference))
+    slope_q = jnp.where(q == 0, 0.0, -difference / jnp.where(q == 0, 1.0, q))
+    return value, slope_p * tangents[0] + slope_q * tangents[1]
+
+
+def entropy_term(p: Array, q: Array, difference: Array | None = None) -> Array:
+    """p log(p / q) − p + q >= 0, with 0 log 0 = 0 and +inf where p > 0 = q.
+
+    `difference` is p − q where it is known better than by subtracting (1 − p against 1 − q).
+    The slope in p is log(p / q), that in q is 1 − p / q; both are finite everywhere.
+    """
+    difference = p - q if difference is None else difference
+    p, q, difference = jnp.broadcast_arrays(p, q, difference)
+    return _entropy_term(p, q, difference)
+
+
+_FACTORIALS = np.cumprod([1.0, *range(1, 24)])
+
+
+@jax.custom_jvp
+def expm1_minus(w: Array) -> Array:
+    """expm1(w) − w >= 0."""
+    near = jnp.abs(w) < 1.0
+    small = jnp.where(near, w, 0.0)
+    terms = 17 if is_wide(w) else 9
+    series = small * small * horner([1.0 / float(_FACTORIALS[k + 2]) for k in range(terms)], small)
+    return jnp.where(near, series, jnp.expm1(w) - w)
+
+
+@expm1_minus.defjvp
+def _expm1_minus_jvp(primals, tangents):
+    (w,) = primals
+    return expm1_minus(w), jnp.expm1(w) * tangents[0]
+
+
+def two_product_difference(a: Array, b: Array, c: Array, d: Array) -> Array:
+    """a·b − c·d, exact to rounding of the result even when the two products nearly agree."""
+    a, b, c, d = jnp.broadcast_arrays(a, b, c, d)
+    return _two_product_difference(a, b, c, d)
+
+
+def split(x: Array) -> tuple[Array, Array]:
+    """High and low half of the significand: products of halves are exact.
+
+    A bit mask, not Dekker's multiplication: exact products survive whatever the compiler fuses.
+    """
+    if is_wide(x):
+        integer, mask = jnp.uint64, np.uint64(0xFFFFFFFFF8000000)
+    else:
+        integer, mask = jnp.uint32, np.uint32(0xFFFFF000)
+    bits = jax.lax.bitcast_convert_type(x, integer)
+    high = jax.lax.bitcast_convert_type(bits & mask, x.dtype)
+    return high, jnp.where(jnp.isfinite(x), x - high, 0.0)
+
+
+@jax.custom_jvp
+def _two_product_difference(a: Array, b: Array, c: Array, d: Array) -> Array:
+    (ah, al), (bh, bl), (ch, cl), (dh, dl) = split(a), split(b), split(c), split(d)
+    middle = (ah * bl - ch * dl) + (al * bh - cl * dh)
+    return (ah * bh - ch * dh) + (middle + (al * bl - cl * dl))
+
+
+@_two_product_difference.defjvp
+def _two_product_difference_jvp(primals, tangents):
+    a, b, c, d = primals
+    da, db, dc, dd = tangents
+    return _two_product_difference(a, b, c, d), (a * db + b * da) - (c * dd + d * dc)
+
+
+# Second derivative of log Gamma is 1/x + 1/(2x²) + 1/(6x³) − 1/(30x⁵) + ..., so log Gamma is
+# x log x − x − ½ log x + Σ c_n x^(−n) with these c_n (n = 1, 3, 5, ...): Stirling's series.
+STIRLING = (
+    1 / 12, -1 / 360, 1 / 1260, -1 / 1680, 1 / 1188, -691 / 360360, 1 / 156, -3617 / 122400,
+    43867 / 244188, -174611 / 125400,
+)  # fmt: skip
+
+
+def _inverse_power_bregman(i: Array, j: Array, n: int) -> Array:
+    """Bregman divergence of x^(−n) between B = 1/j and A = 1/i, without the factor (B − A)² i² j."""
+    total = jnp.ones_like(i)  # coefficient n − l of j^l i^(n−1−l), by Horner in j from l = n − 1
+    power = jnp.ones_like(i)
+    for weight in range(2, n + 1):
+        power = power * i
+        total = total * j + weight * power
+    return total
+
+
+def lgamma_smooth_bregman(alpha: Array, a: Array, difference: Array | None = None) -> Array:
+    """Bregman divergence D(alpha, a) >= 0 of log Γ(x) − x log x + x, a convex function.
+
+    By the recurrence Γ(x + 1) = x Γ(x), D(alpha, a) = (alpha + 1) φ(δ / (a (alpha + 1))) + D one
+    higher, which is repeated until Stirling's series holds. No term is negative but a tiny tail.
+    """
+    delta = alpha - a if difference is None else difference
+    shifts, terms = (11, 9) if is_wide(alpha) else (5, 4)
+    total = jnp.zeros_like(delta)
+    for k in range(shifts):
+        low, high = a + k, alpha + (k + 1)
+        total += high * phi(delta / (low * high), ((alpha + k) / low) * ((a + (k + 1)) / high))
+    low, high = a + shifts, alpha + shifts
+    i, j = 1.0 / low, 1.0 / high
+    tail = jnp.zeros_like(delta)
+    for index in reversed(range(terms)):
+        tail += STIRLING[index] * _inverse_power_bregman(i, j, 2 * index + 1)
+    scaled = delta * i
+    return total + 0.5 * phi(scaled, high / low) + scaled * scaled * j * tail
+
+
+def lgamma_bregman(alpha: Array, a: Array, difference: Array | None = None) -> Array:
+    """Bregman divergence of log Γ: lgamma(alpha) − lgamma(a) − (alpha − a) digamma(a) >= 0."""
+    return lgamma_smooth_bregman(alpha, a, difference) + entropy_term(alpha, a, difference)
