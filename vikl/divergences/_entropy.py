@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 from jax.scipy.special import digamma, gammaln
 
-import vikl.kl as kl
+from vikl.kl._registry import kl_divergence
 from vikl._typing import Array, Float
 from vikl.divergences import _numpyro
 from vikl.divergences._numpyro import Form
@@ -153,7 +153,8 @@ def entropy(p: Any) -> Float[Array, "..."]:
             "average `-p.log_prob(x)` over draws `x = p.sample(key, (num_samples,))`."
         )
     values = _of_transformed(form) if form.transform else _FORMULAS[form.family](form)
-    two = Pair(form.family, form.params, form.params, form.factors, form.valid, form.dtype)
+    dtype = jnp.result_type(float) if form.dtype is None else form.dtype
+    two = Pair(form.family, form.params, form.params, form.factors, form.valid, dtype)
     return two.finish(two.total(values))
 
 
@@ -181,4 +182,4 @@ def cross_entropy(p: Any, q: Any) -> Float[Array, "..."]:
     References:
         Cover and Thomas (2006), Elements of information theory.
     """
-    return entropy(p) + kl.kl_divergence(p, q)
+    return entropy(p) + kl_divergence(p, q)

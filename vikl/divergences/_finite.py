@@ -46,7 +46,7 @@ def _binomial_rows(pair: Pair) -> Rows | None:
     n = int(np.ravel(np.asarray(count))[0])
     k = jnp.arange(n + 1, dtype=next(iter(pair.p.values())).dtype)
     choose = gammaln(jnp.full_like(k, n + 1)) - gammaln(k + 1) - gammaln(n - k + 1)
-    single = rows(_as_bernoulli(pair))
+    single = rows(pair.as_bernoulli())
     if single is None:
         return None
 
@@ -64,6 +64,3 @@ def _binomial_rows(pair: Pair) -> Rows | None:
     apart = jnp.where(log_p > log_q, jnp.inf, jnp.where(log_p < log_q, -jnp.inf, 0))
     return log_p + extra, log_q + extra, jnp.where(both, w, apart)
 
-
-def _as_bernoulli(pair: Pair) -> Pair:
-    return Pair("bernoulli", pair.p, pair.q, pair.factors, pair.valid, pair.dtype)

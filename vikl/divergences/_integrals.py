@@ -1,26 +1,45 @@
 """f-divergences: exact sums over finite outcomes, fixed quadrature for densities on a line."""
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 
-import vikl.kl as kl
+from vikl.kl._registry import kl_divergence
 from vikl._typing import Array, Float
 from vikl.divergences import _finite, _quadrature, generators
-from vikl.divergences._pairs import pair, unsupported
+from vikl.divergences._pairs import Pair, pair, unsupported
 from vikl.divergences.generators import Generator
 
 
-def _f_divergence(p: Any, q: Any, generator: Generator, kink: bool = False) -> Array:
+@functools.partial(jax.jit, static_argnums=(1, 2))
+def _compiled(two: Pair, make: Callable[..., Generator], args: tuple[Any, ...]) -> Array | None:
+    return _evaluate(two, make(*args))
+
+
+def _evaluate(two: Pair, generator: Generator) -> Array | None:
+    """The divergence by a sum or by quadrature; None where neither is accurate."""
+    if two.factors:
+        return None
+    rows = _finite.rows(two)
+    if rows is not None:
+        return two.finish(jnp.sum(generator.of(*rows), -1))
+    if _quadrature.integrable(two, generator.kink):
+        return two.finish(_quadrature.integrate(two, generator))
+    return None
+
+
+def _named(p: Any, q: Any, make: Callable[..., Generator], *args: Any) -> Array:
+    """A divergence of this room; compiled once for each family and shape."""
+    generator = make(*args)
     two = pair(f"The {generator.name}", p, q)
-    if two.factors == 0:
-        rows = _finite.rows(two)
-        if rows is not None:
-            return two.finish(jnp.sum(generator.of(*rows), -1))
-        if _quadrature.integrable(two, kink):
-            return two.finish(_quadrature.integrate(two, generator, kink))
-    raise unsupported(f"The {generator.name}", p, q)
+    # the number of trials must be a number to enumerate the outcomes, so no jit there
+    value = _evaluate(two, generator) if two.family == "binomial" else _compiled(two, make, args)
+    if value is None:
+        raise unsupported(f"The {generator.name}", p, q)
+    return value
 
 
 def f_divergence(
@@ -55,10 +74,13 @@ def f_divergence(
     References:
         Csiszár (1967), Information-type measures of difference of probability distributions.
     """
-    kink = isinstance(generator, Generator) and generator.name == "total variation distance"
     if not isinstance(generator, Generator):
         generator = generators.from_function(generator)
-    return _f_divergence(p, q, generator, kink)
+    two = pair(f"The {generator.name}", p, q)
+    value = _evaluate(two, generator)
+    if value is None:
+        raise unsupported(f"The {generator.name}", p, q)
+    return value
 
 
 def jensen_shannon_divergence(
@@ -90,7 +112,8 @@ def jensen_shannon_divergence(
     References:
         Lin (1991), Divergence measures based on the Shannon entropy.
     """
-    return _f_divergence(p, q, generators.jensen_shannon(weights))
+    first, second = weights
+    return _named(p, q, generators.jensen_shannon, (float(first), float(second)))
 
 
 def skew_kl_divergence(p: Any, q: Any, weight: float = 0.5) -> Float[Array, "..."]:
@@ -120,7 +143,7 @@ def skew_kl_divergence(p: Any, q: Any, weight: float = 0.5) -> Float[Array, "...
     References:
         Lee (1999), Measures of distributional similarity.
     """
-    return _f_divergence(p, q, generators.skew_kl(weight))
+    return _named(p, q, generators.skew_kl, float(weight))
 
 
 def total_variation_distance(p: Any, q: Any) -> Float[Array, "..."]:
@@ -151,7 +174,7 @@ def total_variation_distance(p: Any, q: Any) -> Float[Array, "..."]:
         Devroye, Mehrabian and Reddad (2018), The total variation distance between high-dimensional
         Gaussians.
     """
-    return _f_divergence(p, q, generators.total_variation(), kink=True)
+    return _named(p, q, generators.total_variation)
 
 
 def jeffreys_divergence(p: Any, q: Any) -> Float[Array, "..."]:
@@ -177,4 +200,4 @@ def jeffreys_divergence(p: Any, q: Any) -> Float[Array, "..."]:
     References:
         Jeffreys (1946), An invariant form for the prior probability in estimation problems.
     """
-    return kl.kl_divergence(p, q) + kl.kl_divergence(q, p)
+    return kl_divergence(p, q) + kl_divergence(q, p)

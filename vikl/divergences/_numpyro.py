@@ -6,7 +6,7 @@ Shapes are read from the parameters and not from `batch_shape`, which goes stale
 """
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import jax
@@ -29,7 +29,7 @@ class Form:
     factors: int  # how many of the last batch axes are independent factors of the event
     transform: str  # "" or the bijection that was applied to the draws
     valid: Valid  # where the parameters are in their domain; None when looked at and right
-    dtype: Any  # of the parameters as given
+    dtype: Any  # of the parameters as given; None if all were Python numbers
     total_count: Any = None  # of the binomial
 
 
@@ -61,8 +61,8 @@ _PLAIN = {
 }
 
 
-def _float_array(side: str, name: str, value: Any) -> tuple[Array, Any]:
-    """A parameter as an array to compute with, and the dtype it came in."""
+def _float_array(side: str, name: str, value: Any) -> Array:
+    """A parameter as a floating array (weakly typed if it was a Python number)."""
     array = jnp.asarray(value)
     if not jnp.issubdtype(array.dtype, jnp.floating):
         if not isinstance(value, int):
@@ -70,14 +70,28 @@ def _float_array(side: str, name: str, value: Any) -> tuple[Array, Any]:
                 f"`{side}.{name}` should be floating; got dtype {array.dtype}. "
                 "Do make the distribution from floating-point numbers."
             )
-        array = array.astype(jnp.result_type(float))
+        array = jnp.asarray(float(value))
     if array.size == 0:
         raise ValueError(
             f"`{side}.{name}` should have at least one entry; got shape {array.shape}. "
             "Do not call this on empty batches."
         )
-    half = jnp.finfo(array.dtype).bits < 32
-    return (array.astype(jnp.float32) if half else array), array.dtype
+    return array
+
+
+def compute_dtype(dtype: Any) -> Any:
+    """The dtype to compute in: at least float32."""
+    if dtype is None:
+        return jnp.result_type(float)
+    return jnp.dtype(jnp.float32) if jnp.finfo(dtype).bits < 32 else dtype
+
+
+def _arrays(side: str, p: Any, names: Iterable[str]) -> tuple[Params, Any]:
+    """Parameters in the dtype to compute in, and the dtype they were given in."""
+    values = {name: _float_array(side, name, getattr(p, name)) for name in names}
+    strong = [x for x in values.values() if not x.weak_type]
+    dtype = jnp.result_type(*strong) if strong else None
+    return {name: x.astype(compute_dtype(dtype)) for name, x in values.items()}, dtype
 
 
 _RULES: dict[str, tuple[str, Callable[[Array], Array]]] = {
@@ -144,17 +158,14 @@ def describe(p: Any, side: str) -> Form:
     if isinstance(p, dist.LowRankMultivariateNormal):
         return _low_rank(p, side)
     if isinstance(p, dist.Chi2):
-        df, dtype = _float_array(side, "df", p.df)
-        params = {"concentration": df / 2, "rate": jnp.full_like(df, 0.5)}
-        return Form("gamma", params, 0, "", _check(side, "gamma", {"df": df}, {"df": 0}), dtype)
+        arrays, dtype = _arrays(side, p, ["df"])
+        params = {"concentration": arrays["df"] / 2, "rate": jnp.full_like(arrays["df"], 0.5)}
+        return Form("gamma", params, 0, "", _check(side, "gamma", arrays, {"df": 0}), dtype)
     name = type(p).__name__
     if name not in _PLAIN or type(p) is not getattr(dist, name, None):
-        return Form("", {}, 0, "", None, jnp.result_type(float))
+        return Form("", {}, 0, "", None, None)
     family, axes, transform = _PLAIN[name]
-    values = {key: _float_array(side, key, getattr(p, key)) for key in axes}
-    dtype = jnp.result_type(*(d for _, d in values.values()))
-    wide = jnp.result_type(*(array.dtype for array, _ in values.values()))
-    params = {key: array.astype(wide) for key, (array, _) in values.items()}
+    params, dtype = _arrays(side, p, axes)
     valid = _check(side, family, params, axes)
     params = _broadcast(params, axes)
     count = getattr(p, "total_count", None) if family == "binomial" else None
@@ -182,11 +193,10 @@ def _expand(form: Form, shape: tuple[int, ...]) -> Form:
 
 def _low_rank(p: Any, side: str) -> Form:
     """The low-rank normal as a full one (the divergences beyond KL need the d x d matrix)."""
-    loc, dtype = _float_array(side, "loc", p.loc)
-    factor, _ = _float_array(side, "cov_factor", p.cov_factor)
-    diagonal, _ = _float_array(side, "cov_diag", p.cov_diag)
-    names = {"loc": loc, "cov_diag": diagonal}
-    valid = _check(side, "multivariate_normal", names, {"loc": 1, "cov_diag": 1})
+    arrays, dtype = _arrays(side, p, ["loc", "cov_factor", "cov_diag"])
+    factor = arrays.pop("cov_factor")
+    loc, diagonal = arrays.values()
+    valid = _check(side, "multivariate_normal", arrays, {"loc": 1, "cov_diag": 1})
     cov = factor @ jnp.swapaxes(factor, -1, -2)
     diagonal = jnp.broadcast_to(diagonal, cov.shape[:-1])
     cov = cov + diagonal[..., None] * jnp.broadcast_to(jnp.eye(cov.shape[-1], dtype=cov.dtype), cov.shape)

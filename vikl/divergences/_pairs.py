@@ -3,6 +3,7 @@
 import dataclasses
 from typing import Any
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 
@@ -11,17 +12,16 @@ from vikl.divergences import _numpyro
 from vikl.divergences._numpyro import Form, Params, Valid
 
 
-@dataclasses.dataclass(frozen=True)
-class Pair:
-    """Parameters of p and q of one family, at one batch shape."""
+class Pair(eqx.Module):
+    """Parameters of p and q of one family, at one batch shape: a pytree, so that it goes into jit."""
 
-    family: str
+    family: str = eqx.field(static=True)
     p: Params
     q: Params
-    factors: int
+    factors: int = eqx.field(static=True)
     valid: Valid
-    dtype: Any
-    transform: str = ""
+    dtype: Any = eqx.field(static=True)
+    transform: str = eqx.field(static=True, default="")
     total_count: Any = None
 
     def swapped(self) -> "Pair":
@@ -41,6 +41,10 @@ class Pair:
             values, valid = jnp.broadcast_arrays(values, valid)
             values = jnp.where(valid, values, jnp.nan)
         return values.astype(self.dtype)
+
+    def as_bernoulli(self) -> "Pair":
+        """One trial of a binomial."""
+        return dataclasses.replace(self, family="bernoulli", total_count=None)
 
 
 def unsupported(what: str, p: Any, q: Any) -> NotImplementedError:
@@ -67,8 +71,9 @@ def pair(what: str, p: Any, q: Any) -> Pair:
             a, b = _as_logits(a), _as_logits(b)
     if a.family == "geometric":
         a, b = _as_probs(a), _as_probs(b)
-    dtype = jnp.promote_types(a.dtype, b.dtype)
-    params_p, params_q = _align(a.family, a.params, b.params)
+    given = [d for d in (a.dtype, b.dtype) if d is not None]
+    dtype = jnp.result_type(*given) if given else jnp.result_type(float)
+    params_p, params_q = _align(a.family, a.params, b.params, _numpyro.compute_dtype(dtype))
     valid = _both(a.valid, b.valid)
     if a.family == "binomial":
         valid = _both(valid, _equal_counts(a, b))
@@ -154,14 +159,13 @@ def _equal_counts(a: Form, b: Form) -> Valid:
     return None
 
 
-def _align(family: str, p: Params, q: Params) -> tuple[Params, Params]:
+def _align(family: str, p: Params, q: Params, dtype: Any) -> tuple[Params, Params]:
     """Both sets of parameters at one dtype and batch shape."""
     axes = _numpyro.event_axes(family)
     if family in ("bernoulli", "binomial"):
         axes = {"probs": 1, "logits": 1}
     batch = [v.shape[: v.ndim - axes[k]] for d in (p, q) for k, v in d.items()]
     shape = jnp.broadcast_shapes(*batch)
-    dtype = jnp.result_type(*(v.dtype for d in (p, q) for v in d.values()))
 
     def raised(params: Params) -> Params:
         return {

@@ -1,5 +1,6 @@
 """Divergences that are functions of `integral p^a q^(1-a)`: Rényi, alpha, chi-squared, Hellinger."""
 
+import functools
 import math
 from typing import Any
 
@@ -58,25 +59,37 @@ def alpha_of_finite(rows: _finite.Rows, a: Order) -> Array:
 
 def gap(two: Pair, a: Order) -> Array | None:
     """`-log(integral p^a q^(1-a)) / (a (1 - a))`, summed over independent factors; None if unknown."""
+    if two.family not in ("bernoulli", "categorical", "binomial"):
+        if two.family not in _KERNELS and two.family not in _exponential.FAMILIES:
+            return None
+    return _static_gap(two, a) if isinstance(a, float) else _gap(two, a)
+
+
+def _gap(two: Pair, a: Order) -> Array:
     if two.family in ("bernoulli", "categorical", "binomial"):
-        single = _finite._as_bernoulli(two) if two.family == "binomial" else two
-        rows = _finite.rows(single)
-        assert rows is not None
-        value, product = alpha_of_finite(rows, a), a * (1 - a)
-        infinite = jnp.isinf(value)
-        finite = jnp.where(infinite, 0, value)
-        values = jnp.where(infinite, jnp.inf, finite * _over_log(product * finite))
-        if two.family == "binomial":
-            values = values * jnp.asarray(two.total_count).astype(values.dtype)
-        return two.total(values)
-    if two.family not in _KERNELS and two.family not in _exponential.FAMILIES:
-        return None
+        return two.total(_finite_gap(two, a))
     other = two.swapped()
     if isinstance(a, jax.core.Tracer):
         high = _kernel(two, jnp.maximum(a, 0.5))
         low = _kernel(other, jnp.maximum(1 - a, 0.5))
         return two.total(jnp.where(a >= 0.5, high, low))
     return two.total(_kernel(two, a) if a >= 0.5 else _kernel(other, 1 - a))
+
+
+_static_gap = functools.partial(jax.jit, static_argnums=1)(_gap)
+
+
+def _finite_gap(two: Pair, a: Order) -> Array:
+    """From the sum over the outcomes; a binomial is so many trials of its Bernoulli."""
+    rows = _finite.rows(two.as_bernoulli() if two.family == "binomial" else two)
+    assert rows is not None
+    value, product = alpha_of_finite(rows, a), a * (1 - a)
+    infinite = jnp.isinf(value)
+    finite = jnp.where(infinite, 0, value)
+    values = jnp.where(infinite, jnp.inf, finite * _over_log(product * finite))
+    if two.family == "binomial":
+        values = values * jnp.asarray(two.total_count).astype(values.dtype)
+    return values
 
 
 def _gap_or_raise(what: str, p: Any, q: Any, a: Order) -> tuple[Pair, Array]:
@@ -146,7 +159,7 @@ def _order_zero(two: Pair, values: Array) -> Array:
     """`-log Q(p > 0)`: 0 unless an outcome of q is impossible under p."""
     if two.family not in ("bernoulli", "categorical", "binomial"):
         return jnp.zeros_like(values)
-    single = _finite._as_bernoulli(two) if two.family == "binomial" else two
+    single = two.as_bernoulli() if two.family == "binomial" else two
     rows = _finite.rows(single)
     assert rows is not None
     log_p, log_q, _ = rows

@@ -84,14 +84,14 @@ def integrable(pair: Pair, kink: bool) -> bool:
     return pair.factors == 0 and (pair.family == "normal" or (not kink and pair.family in _DENSITIES))
 
 
-def integrate(pair: Pair, generator: Generator, kink: bool = False) -> Float[Array, "..."]:
+def integrate(pair: Pair, generator: Generator) -> Float[Array, "..."]:
     """The integral of `q f(p/q)`."""
     log_density, breaks = _DENSITIES[pair.family]
     units = jnp.asarray(breaks(), pair.p["loc"].dtype)
     shape = (*pair.p["loc"].shape, units.size)
     units = jnp.broadcast_to(units, shape)
     edges = [d["loc"][..., None] + d["scale"][..., None] * units for d in (pair.p, pair.q)]
-    if kink:
+    if generator.kink:
         edges.append(_crossings(pair.p, pair.q))
     edges = jax.lax.stop_gradient(jnp.sort(jnp.concatenate(edges, -1), -1))
     nodes, weights = (jnp.asarray(a, edges.dtype) for a in _rule())

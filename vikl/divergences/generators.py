@@ -30,6 +30,7 @@ class Generator:
         high: `e^w f(e^-w)` for w <= 0.
         at_zero: f(0), the price of q's mass where p has none.
         at_infinity: the limit of f(u)/u, the price of p's mass where q has none.
+        kink: whether f has a corner at 1, so that quadrature must split there.
     """
 
     name: str
@@ -37,6 +38,7 @@ class Generator:
     high: Half
     at_zero: Order
     at_infinity: Order
+    kink: bool = False
 
     def of(self, log_p: Array, log_q: Array, w: Array) -> Array:
         """The non-negative terms `q f(p/q)`, from log densities and their difference w."""
@@ -215,4 +217,4 @@ def squared_hellinger() -> Generator:
 def total_variation() -> Generator:
     """Half the integral of |p - q|: f(u) = |u - 1| / 2."""
     half = lambda w: -jnp.expm1(w) / 2
-    return Generator("total variation distance", half, half, 0.5, 0.5)
+    return Generator("total variation distance", half, half, 0.5, 0.5, kink=True)
