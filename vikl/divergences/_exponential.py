@@ -19,7 +19,7 @@ import jax.numpy as jnp
 import vikl.kl as kl
 from vikl._typing import Array, Bool
 from vikl.divergences._numpyro import Params
-from vikl.divergences._power_kernels import Order, choose, over
+from vikl.divergences._power_kernels import Order, over
 
 Path = tuple[Params, Bool[Array, "..."]]
 
@@ -132,16 +132,25 @@ def _safe_member(family: ExponentialFamily, p: Params, q: Params, a: Order) -> P
     return {name: kept(name) for name in member}, exists
 
 
-def gap(name: str, p: Params, q: Params, a: Order) -> Array:
-    """The power gap R of order a >= 1/2 of an exponential family."""
+def _two_kls(family: ExponentialFamily, of: Params, to: tuple[Params, Params]) -> Array:
+    """`KL(of || to[0])` and `KL(of || to[1])` on a new first axis: one evaluation to compile."""
+    first = {name: jnp.stack([x, x]) for name, x in of.items()}
+    second = {name: jnp.stack([to[0][name], to[1][name]]) for name in of}
+    return family.kl(first, second)
+
+
+def gap(name: str, p: Params, q: Params, a: Array, regime: str | None) -> Array:
+    """The power gap R of order a >= 1/2 of an exponential family.
+
+    The regime is "inside" (a <= 1), "above" or, for an order known only at run time, None.
+    """
     family = FAMILIES[name]
     m, exists = _safe_member(family, p, q, a)
-
-    def inside() -> Array:
-        return over(family.kl(m, q), a) + over(family.kl(m, p), 1 - a)
-
-    def above() -> Array:
-        return (family.kl(p, q) + over(family.kl(p, m), a - 1)) / a
-
-    values = choose(a <= 1, inside, above)
-    return jnp.where(exists, values, jnp.inf)
+    inside = above = jnp.zeros_like(exists, p[next(iter(p))].dtype)
+    if regime != "above":
+        to_q, to_p = _two_kls(family, m, (q, p))
+        inside = over(to_q, a) + over(to_p, 1 - a)
+    if regime != "inside":
+        to_q, to_m = _two_kls(family, p, (q, m))
+        above = (to_q + over(to_m, a - 1)) / a
+    return jnp.where(exists, jnp.where(a <= 1, inside, above), jnp.inf)

@@ -33,11 +33,11 @@ def order(alpha: Any) -> Order:
     return number
 
 
-def _kernel(two: Pair, a: Order) -> Array:
+def _kernel(two: Pair, a: Array, regime: str | None) -> Array:
     """The gap of order a >= 1/2."""
     if two.family in _KERNELS:
         return _KERNELS[two.family](two.p, two.q, a)
-    return _exponential.gap(two.family, two.p, two.q, a)
+    return _exponential.gap(two.family, two.p, two.q, a, regime)
 
 
 def _over_log(x: Array) -> Array:
@@ -52,9 +52,16 @@ def _over_exp(x: Array) -> Array:
     return jnp.where(x == 0, 1, -jnp.expm1(-jnp.where(x == 0, 0, x)) / safe)
 
 
-def alpha_of_finite(rows: _finite.Rows, a: Order) -> Array:
+def alpha_of_finite(rows: _finite.Rows, a: Array) -> Array:
     """The alpha divergence of finitely many outcomes."""
     return jnp.sum(generators.alpha(a).of(*rows), -1)
+
+
+@jax.jit
+def _alpha_of_rows(two: Pair, a: Array) -> Array:
+    rows = _finite.rows(two)
+    assert rows is not None
+    return alpha_of_finite(rows, a)
 
 
 def gap(two: Pair, a: Order) -> Array | None:
@@ -62,24 +69,24 @@ def gap(two: Pair, a: Order) -> Array | None:
     if two.family not in ("bernoulli", "categorical", "binomial"):
         if two.family not in _KERNELS and two.family not in _exponential.FAMILIES:
             return None
-    return _static_gap(two, a) if isinstance(a, float) else _gap(two, a)
+    dtype = next(iter(two.p.values())).dtype
+    if isinstance(a, jax.core.Tracer):
+        a = a.astype(dtype)
+        high = _gap(two, jnp.maximum(a, 0.5), None)
+        return jnp.where(a >= 0.5, high, _gap(two.swapped(), jnp.maximum(1 - a, 0.5), None))
+    two, a = (two, a) if a >= 0.5 else (two.swapped(), 1 - a)
+    return _gap(two, jnp.asarray(a, dtype), "inside" if a <= 1 else "above")
 
 
-def _gap(two: Pair, a: Order) -> Array:
+@functools.partial(jax.jit, static_argnums=2)
+def _gap(two: Pair, a: Array, regime: str | None) -> Array:
+    """The order is traced: one compilation serves all orders of a regime."""
     if two.family in ("bernoulli", "categorical", "binomial"):
         return two.total(_finite_gap(two, a))
-    other = two.swapped()
-    if isinstance(a, jax.core.Tracer):
-        high = _kernel(two, jnp.maximum(a, 0.5))
-        low = _kernel(other, jnp.maximum(1 - a, 0.5))
-        return two.total(jnp.where(a >= 0.5, high, low))
-    return two.total(_kernel(two, a) if a >= 0.5 else _kernel(other, 1 - a))
+    return two.total(_kernel(two, a, regime))
 
 
-_static_gap = functools.partial(jax.jit, static_argnums=1)(_gap)
-
-
-def _finite_gap(two: Pair, a: Order) -> Array:
+def _finite_gap(two: Pair, a: Array) -> Array:
     """From the sum over the outcomes; a binomial is so many trials of its Bernoulli."""
     rows = _finite.rows(two.as_bernoulli() if two.family == "binomial" else two)
     assert rows is not None
@@ -225,9 +232,7 @@ def alpha_divergence(p: Any, q: Any, alpha: Any) -> Float[Array, "..."]:
         raise ValueError(f"`alpha` should be finite; got {a}. Do use `renyi_divergence` for inf.")
     two = pair("alpha divergence", p, q)
     if two.family in ("bernoulli", "categorical") and two.factors == 0:
-        rows = _finite.rows(two)
-        assert rows is not None
-        return two.finish(alpha_of_finite(rows, a))
+        return two.finish(_alpha_of_rows(two, jnp.asarray(a, next(iter(two.p.values())).dtype)))
     two, values = _gap_or_raise("alpha divergence", p, q, a)
     return two.finish(_product_of(values, a))
 
