@@ -1,5 +1,6 @@
 """Entropy of named distributions, and cross-entropy."""
 
+import functools
 import math
 from typing import Any
 
@@ -9,9 +10,9 @@ from jax.scipy.special import digamma, gammaln
 
 from vikl.kl._registry import kl_divergence
 from vikl._typing import Array, Float
-from vikl.divergences import _numpyro
-from vikl.divergences._numpyro import Form
-from vikl.divergences._pairs import Pair
+from vikl.divergences import _finite, _numpyro
+from vikl.divergences._numpyro import Form, Params, Valid
+from vikl.divergences._pairs import Pair, pair, unsupported
 from vikl.info import logits
 from vikl.info._stable import negative_xlogx
 
@@ -141,6 +142,8 @@ def entropy(p: Any) -> Float[Array, "..."]:
         Cover and Thomas (2006), Elements of information theory, chapter 8.
     """
     form = _numpyro.describe(p, "p")
+    if form.family == "binomial":
+        return _binomial(p)
     if form.family not in _FORMULAS:
         fallback = getattr(p, "entropy", None)
         if form.family == "" and fallback is not None:
@@ -152,10 +155,29 @@ def entropy(p: Any) -> Float[Array, "..."]:
             f"The entropy has no closed form here for `p` of type {_numpyro.type_name(p)}. Do "
             "average `-p.log_prob(x)` over draws `x = p.sample(key, (num_samples,))`."
         )
-    values = _of_transformed(form) if form.transform else _FORMULAS[form.family](form)
     dtype = jnp.result_type(float) if form.dtype is None else form.dtype
-    two = Pair(form.family, form.params, form.params, form.factors, form.valid, dtype)
+    return _compiled(form.family, form.transform, form.factors, dtype, form.params, form.valid)
+
+
+@functools.partial(jax.jit, static_argnums=(0, 1, 2, 3))
+def _compiled(
+    family: str, transform: str, factors: int, dtype: Any, params: Params, valid: Valid
+) -> Array:
+    """The formula, once for each family and shape."""
+    form = Form(family, params, factors, transform, valid, dtype)
+    values = _of_transformed(form) if transform else _FORMULAS[family](form)
+    two = Pair(family, params, params, factors, valid, dtype)
     return two.finish(two.total(values))
+
+
+def _binomial(p: Any) -> Array:
+    """A sum over the outcomes, when the number of trials is known."""
+    two = pair("The entropy", p, p)
+    rows = _finite.rows(two)
+    if rows is None:
+        raise unsupported("The entropy of a binomial with several or traced `total_count`", p, p)
+    log_p = jnp.where(rows[0] > -jnp.inf, rows[0], 0)
+    return two.finish(two.total(-jnp.sum(jnp.where(log_p < 0, jnp.exp(log_p) * log_p, 0), -1)))
 
 
 def cross_entropy(p: Any, q: Any) -> Float[Array, "..."]:

@@ -38,7 +38,7 @@ def _logistic_log_density(p: Params, x: Array) -> Array:
     return -z - 2 * jnp.log1p(jnp.exp(-z)) - jnp.log(p["scale"])
 
 
-def _steps(*pieces: tuple[float, float, float]) -> np.ndarray:
+def _steps(*pieces: tuple[int, int, int]) -> np.ndarray:
     half = np.concatenate([np.arange(a, b, step) for a, b, step in pieces] + [[pieces[-1][1]]])
     return np.unique(np.concatenate([-half, half]))
 
