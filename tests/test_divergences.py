@@ -92,7 +92,7 @@ def evaluate(name, arguments, p, q):
 @pytest.mark.parametrize("pair", PAIRS)
 @pytest.mark.parametrize("x64", [False, True], ids=["float32", "float64"])
 def test_values(pair, x64):
-    """Relative error 2e-6 in float32 and 1e-11 in float64 (1e-9 by quadrature)."""
+    """Relative error 1e-6 in float32 and 1e-11 in float64, also near p = q and by quadrature."""
     with enable_x64(x64), jax.numpy_rank_promotion("raise"):
         family, *parameters = PAIRS[pair]
         dtype = jnp.float64 if x64 else jnp.float32
@@ -102,46 +102,40 @@ def test_values(pair, x64):
                 continue
             got, expected = evaluate(name, arguments, p, q), float(VALUES[key(name, arguments, pair)])
             assert got.dtype == dtype
-            tolerance = 1e-9 if x64 else 2e-6
-            # order 2 lies beyond the pair (p, q): its member m loses the digits that p - q lost
-            loss = 20 if pair.endswith("_near") and not x64 else 1
-            scale = tolerance * loss
+            tolerance = 1e-11 if x64 else 1e-6
+            slack = 4 * tolerance if name.endswith("entropy") else 0  # may be zero without being small
             np.testing.assert_allclose(
-                got, expected, rtol=scale, atol=0, err_msg=f"{name} {arguments} {pair}"
+                got, expected, rtol=tolerance, atol=slack, err_msg=f"{name} {arguments} {pair}"
             )
 
 
-@pytest.mark.parametrize("name", DIVERGENCES)
-@pytest.mark.parametrize("kind", [NORMALS, CATEGORICALS], ids=["normal", "categorical"])
+LAWS = [(name, kind) for name in DIVERGENCES for kind in ("normal", "categorical")
+        if kind == "normal" or name in ("alpha_divergence", "jensen_shannon_divergence")]  # fmt: skip
+
+
+@pytest.mark.parametrize(("name", "kind"), LAWS)
 def test_laws(name, kind):
     """Gradient = finite differences, vmap = loop, jit = eager, symmetry, zero at p = q."""
-    make, p, q = kind
-    if name == "wasserstein2_distance" and kind is CATEGORICALS:
-        with pytest.raises(NotImplementedError, match="estimate_divergence"):
-            D.wasserstein2_distance(make(*p), make(*q))
-        return
+    make, p, q = NORMALS if kind == "normal" else CATEGORICALS
     arguments = ARGUMENTS.get(name, ())
     with enable_x64(True):
         p, q = ([jnp.asarray(x, jnp.float64) for x in side] for side in (p, q))
-        f = jax.jit(lambda p, q: getattr(D, name)(make(*p), make(*q), *arguments))
-        value, slopes = jax.jit(jax.value_and_grad(f, (0, 1)))(p, q)
-        np.testing.assert_allclose(value, getattr(D, name)(make(*p), make(*q), *arguments), rtol=1e-12)
+        f = lambda p, q: getattr(D, name)(make(*p), make(*q), *arguments)
         rng = np.random.default_rng(0)
         step = [[jnp.asarray(rng.standard_normal(x.shape)) for x in side] for side in (p, q)]
         move = lambda t: jax.tree.map(lambda x, d: x + t * d, [p, q], step)
-        numeric = (f(*move(1e-5)) - f(*move(-1e-5))) / 2e-5
-        exact = sum(jnp.vdot(g, d) for g, d in zip(
-            jax.tree.leaves(slopes), jax.tree.leaves(step), strict=True))  # fmt: skip
-        np.testing.assert_allclose(exact, numeric, rtol=2e-8, atol=1e-9)
-        rows_of = lambda side: [jnp.stack([x, x + 0.125, x + 0.5]) for x in side]
-        batch = jax.vmap(f)(rows_of(p), rows_of(q))
-        np.testing.assert_allclose(batch, f(rows_of(p), rows_of(q)), rtol=1e-12)
-        np.testing.assert_allclose(batch[0], value, rtol=1e-12)
+        points = [[p, q], move(1e-5), move(-1e-5), [q, p], [p, p]]
+        stacked = jax.tree.map(lambda *x: jnp.stack(x), *points)
+        compiled = jax.jit(jax.vmap(jax.value_and_grad(f, (0, 1))))
+        values, slopes = compiled(*stacked)
+        np.testing.assert_allclose(values[0], f(p, q), rtol=1e-12)
+        pairs = zip(jax.tree.leaves(slopes), jax.tree.leaves(step), strict=True)
+        exact = sum(jnp.vdot(g[0], d) for g, d in pairs)
+        np.testing.assert_allclose(exact, (values[1] - values[2]) / 2e-5, rtol=2e-8, atol=1e-9)
         if name in SYMMETRIC:
-            np.testing.assert_allclose(f(q, p), value, rtol=1e-12)
-        zero, flat = jax.jit(jax.value_and_grad(f, (0, 1)))(p, p)
-        assert zero == 0
-        assert all(np.abs(g).max() < 1e-12 for g in jax.tree.leaves(flat))
+            np.testing.assert_allclose(values[3], values[0], rtol=1e-12)
+        assert values[4] == 0
+        assert all(np.abs(g[4]).max() < 1e-12 for g in jax.tree.leaves(slopes))
 
 
 def test_never_negative_near_equality_in_float32():
@@ -241,7 +235,7 @@ def test_infinite_cases():
     np.testing.assert_allclose(limit, math.log(2) + 1 / 6, rtol=1e-6)
     for x in (p, q, far):  # zeros give no NaN gradients
         f = lambda z: D.jensen_shannon_divergence(dist.Categorical(jax.nn.softmax(z)), x)
-        assert np.isfinite(jax.grad(f)(jnp.array([0.0, -200.0]))).all()
+        assert np.isfinite(jax.jit(jax.grad(f))(jnp.array([0.0, -200.0]))).all()
 
 
 def test_order_may_be_traced():
@@ -291,11 +285,12 @@ def test_wasserstein_of_full_normals_at_equality():
 
 
 N = dist.Normal
+unchecked = lambda *x: N(*x, validate_args=False)
 FAULTS = [
-    (lambda: D.renyi_divergence(N(0.0, -1.0), N(0.0, 1.0), 2.0), ValueError, r"`p.scale`.*positive.*-1.0"),
-    (lambda: D.entropy(N(jnp.nan, 1.0)), ValueError, "`p.loc` should be finite; got .*nan"),
-    (lambda: D.jensen_shannon_divergence(N(0.0, 1.0), N(0.0, jnp.inf)), ValueError, "`q.scale`.*inf"),
-    (lambda: D.chi_squared_divergence(dist.Categorical(jnp.array([0.5, 0.6])), dist.Categorical(jnp.ones(2) / 2)),
+    (lambda: D.renyi_divergence(unchecked(0.0, -1.0), N(0.0, 1.0), 2.0), ValueError, r"`p.scale`.*positive.*-1.0"),
+    (lambda: D.entropy(unchecked(jnp.nan, 1.0)), ValueError, "`p.loc` should be finite; got .*nan"),
+    (lambda: D.jensen_shannon_divergence(N(0.0, 1.0), unchecked(0.0, jnp.inf)), ValueError, "`q.scale`.*inf"),
+    (lambda: D.chi_squared_divergence(dist.Categorical(jnp.array([0.5, 0.6]), validate_args=False), dist.Categorical(jnp.ones(2) / 2)),
      ValueError, "`p.probs` should be non-negative and sum to one"),
     (lambda: D.renyi_divergence(N(jnp.arange(3), 1.0), N(0.0, 1.0), 2.0), TypeError, "`p.loc`.*int32"),
     (lambda: D.renyi_divergence(N(jnp.zeros(0), 1.0), N(0.0, 1.0), 2.0), ValueError, r"`p.loc`.*\(0,\)"),
@@ -332,6 +327,8 @@ def test_bad_input_inside_jit_is_nan_only_where_it_is():
     for name in ("renyi_divergence", "jensen_shannon_divergence", "total_variation_distance"):
         f = lambda s, name=name: getattr(D, name)(N(0.0, s), N(1.0, 3.0), *ARGUMENTS.get(name, ()))
         np.testing.assert_array_equal(np.isnan(jax.jit(f)(scale)), [False, True, True, False])
+    f = lambda s: D.renyi_divergence(dist.Gamma(2.0, s), dist.Gamma(2.0, 1.0), 0.5)
+    np.testing.assert_array_equal(np.isnan(jax.jit(f)(scale)), [False, True, True, False])
     np.testing.assert_array_equal(
         np.isnan(jax.jit(lambda s: D.entropy(N(0.0, s)))(scale)), [False, True, True, False]
     )

@@ -235,7 +235,7 @@ def main():
     print("VALUES = {")
     for row in rows():
         value = reference(mpmath.mp, *row)
-        text = "inf" if mpmath.isinf(value) else mpmath.nstr(value, 25)
+        text = str(float(value)) if mpmath.isinf(value) else mpmath.nstr(value, 25)
         print(f'    "{key(*row)}": "{text}",')
     print("}")
 
