@@ -13,6 +13,11 @@ import pytest
 from vikl import divergences as D
 
 P, Q, TRUE = dist.Normal(0.0, 1.0), dist.Normal(0.5, 1.25), math.log(1.25) + 1.25 / 3.125 - 0.5
+# for the ratio q/p to have more than two moments, which an honest standard error of K3 needs
+LIGHT, TRUE_LIGHT = dist.Normal(0.5, 0.875), math.log(0.875) + 1.25 / (2 * 0.875**2) - 0.5
+# sum of log(1/s) over the eigenvalues (1.2 four times, 2.2), traces and the mean
+FULL = dist.MultivariateNormal(jnp.full(5, 0.3), 1.2 * jnp.eye(5) + 0.2)
+TRUE_FULL = 0.5 * (4 * math.log(1.2) + math.log(2.2) + 4 / 1.2 + 1 / 2.2 - 5 + 5 * 0.09 / 2.2)
 ESTIMATORS = {
     "K1": D.K1(),
     "K3": D.K3(),
@@ -30,33 +35,37 @@ def repeats(estimator, num, p=P, q=Q, num_samples=256, seed=0):
         e = D.estimate_kl(p, q, key=key, num_samples=num_samples, estimator=estimator, gradient="stop")
         return e.value, e.std_error
 
-    values, errors = jax.jit(jax.vmap(one))(jax.random.split(jax.random.key(seed), num))
+    keys = jax.random.split(jax.random.key(seed), num)
+    values, errors = jax.jit(lambda keys: jax.lax.map(one, keys))(keys)
     return np.asarray(values), np.asarray(errors)
 
 
-def coverage(estimator, num, **kwargs):
-    values, errors = repeats(estimator, num, **kwargs)
-    return float(np.mean(np.abs(values - kwargs.get("true", TRUE)) <= 1.96 * errors))
+def covered(name, num, num_samples, seed):
+    """Values, the truth, and the share of the 95 % intervals that hold it."""
+    light = name in ("K3", "ControlVariate")
+    p, q, true = (P, LIGHT, TRUE_LIGHT) if light else (P, Q, TRUE)
+    if name == "QuasiMonteCarlo":  # five dimensions; one is the hard case, see its docstring
+        p, q, true = dist.Normal(jnp.zeros(5), 1.0).to_event(1), FULL, TRUE_FULL
+    values, errors = repeats(ESTIMATORS[name], num, p, q, num_samples, seed)
+    return values, true, float(np.mean(np.abs(values - true) <= 1.96 * errors))
 
 
 @pytest.mark.parametrize("name", [n for n in ESTIMATORS if n != "RaoBlackwellized"])
 def test_unbiased_and_honest(name):
     """The mean of 200 repeats within 5 standard errors, a bias of 2 % would show, and coverage."""
-    values, errors = repeats(ESTIMATORS[name], 200)
+    values, true, share = covered(name, 200, 256, seed=0)
     spread = values.std(ddof=1) / math.sqrt(200)
-    assert abs(values.mean() - TRUE) < 5 * spread
-    assert 3 * spread < 0.15 * TRUE
-    covered = np.mean(np.abs(values - TRUE) <= 1.96 * errors)
-    assert 0.88 < covered < 0.995  # 95 % +- 4.5 standard errors of 200 repeats
+    assert abs(values.mean() - true) < 5 * spread
+    assert 3 * spread < 0.15 * true
+    assert 0.88 < share < 0.995  # 95 % +- 4.5 standard errors of 200 repeats
 
 
 @pytest.mark.skipif("VIKL_SLOW" not in os.environ, reason="set VIKL_SLOW=1: 1,000 repeats each")
 @pytest.mark.parametrize("name", [n for n in ESTIMATORS if n != "RaoBlackwellized"])
 def test_coverage_of_1000_repeats(name):
-    values, errors = repeats(ESTIMATORS[name], 1000, num_samples=1024, seed=1)
-    covered = np.mean(np.abs(values - TRUE) <= 1.96 * errors)
-    print(name, covered, "mean standard error", errors.mean())
-    assert 0.93 <= covered <= 0.97
+    _, _, share = covered(name, 1000, 1024, seed=1)
+    print(f"{name}: {share:.3f} of 1,000 intervals of 95 % hold the truth")
+    assert 0.93 <= share <= 0.97
 
 
 def test_variance_reduction():
@@ -66,10 +75,9 @@ def test_variance_reduction():
     assert k3 < 0.15 * k1
     assert fitted < 0.15 * k1
     p = dist.Normal(jnp.zeros(5), 1.0).to_event(1)
-    q = dist.MultivariateNormal(jnp.full(5, 0.3), 1.2 * jnp.eye(5) + 0.2)
-    plain = repeats(D.K1(), 64, p=p, q=q)[0].std(ddof=1)
+    plain = repeats(D.K1(), 64, p=p, q=FULL)[0].std(ddof=1)
     # one set of 256 points against 256 draws: the error of the mean of R sets, times sqrt(R)
-    sobol = repeats(D.QuasiMonteCarlo(), 64, p=p, q=q)[0].std(ddof=1) * math.sqrt(8)
+    sobol = repeats(D.QuasiMonteCarlo(), 64, p=p, q=FULL)[0].std(ddof=1) * math.sqrt(8)
     assert plain / sobol > 5
     assert repeats(D.Antithetic(), 4, q=dist.Normal(0.5, 1.0))[1].max() < 1e-6  # an odd error only
 

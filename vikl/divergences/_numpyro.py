@@ -127,15 +127,17 @@ def _check(side: str, family: str, params: Params, axes: dict[str, int]) -> Vali
     valid = None
     for name, value in params.items():
         words, holds = _rule(family, name)
-        good = holds(value)
         if not isinstance(value, jax.core.Tracer):
-            if not bool(jnp.all(good)):
-                bad = np.asarray(value)[~np.asarray(good)] if good.shape == value.shape else value
+            with jax.ensure_compile_time_eval():  # a constant of a function under jit: look at it
+                good = np.asarray(holds(value))
+            if not good.all():
+                bad = np.asarray(value)[~good] if good.shape == value.shape else value
                 raise ValueError(
                     f"`{side}.{name}` should be {words}; got {np.ravel(bad)[:4].tolist()}. "
                     "Do correct the parameter where the distribution is made."
                 )
             continue
+        good = holds(value)
         extra = axes[name] - (value.ndim - good.ndim)
         good = jnp.all(good, tuple(range(-extra, 0))) if extra else good
         valid = good if valid is None else jnp.logical_and(*jnp.broadcast_arrays(valid, good))
@@ -203,6 +205,27 @@ def _low_rank(p: Any, side: str) -> Form:
     params = {"loc": loc, "scale_tril": jnp.linalg.cholesky(cov)}
     params = _broadcast(params, event_axes("multivariate_normal"))
     return Form("multivariate_normal", params, 0, "", valid, dtype)
+
+
+def coordinates(p: Any) -> Any:
+    """The distribution of one coordinate of p: what `Independent` and `expand` are made of."""
+    dist = require("numpyro.distributions")
+    while isinstance(p, (dist.Independent, dist.ExpandedDistribution)):
+        p = p.base_dist
+    return p
+
+
+def in_support(p: Any, x: Array, like: Array) -> Array:
+    """Whether the draws are possible under p, which numpyro's `log_prob` does not look at.
+
+    Supports of vectors (a simplex, positive definite matrices) are not checked: they hold only to
+    rounding.
+    """
+    constraint = p.support
+    base = getattr(constraint, "base_constraint", constraint)
+    if base.event_dim:
+        return jnp.ones_like(like, dtype=bool)
+    return jnp.broadcast_to(jnp.asarray(constraint(x)), like.shape)
 
 
 def check_events(p: Any, q: Any) -> None:
