@@ -100,10 +100,15 @@ def test_values(pair, x64):
         for name, arguments, other in rows():
             if other != pair:
                 continue
-            got, expected = evaluate(name, arguments, p, q), float(VALUES[key(name, arguments, pair)])
+            got, expected = (
+                evaluate(name, arguments, p, q),
+                float(VALUES[key(name, arguments, pair)]),
+            )
             assert got.dtype == dtype
             tolerance = 1e-11 if x64 else 1e-6
-            slack = 4 * tolerance if name.endswith("entropy") else 0  # may be zero without being small
+            slack = (
+                4 * tolerance if name.endswith("entropy") else 0
+            )  # may be zero without being small
             np.testing.assert_allclose(
                 got, expected, rtol=tolerance, atol=slack, err_msg=f"{name} {arguments} {pair}"
             )
@@ -206,11 +211,16 @@ def test_jeffreys_equals_the_generator_and_f_divergence_of_a_function():
             (lambda u: u * jnp.log(u), D.cross_entropy(p, q) - D.entropy(p)),
         ):
             np.testing.assert_allclose(D.f_divergence(p, q, generator), expected, rtol=1e-9)
-        c, d = dist.Categorical(jnp.array([0.5, 0.5, 0.0])), dist.Categorical(jnp.array([0.25] * 2 + [0.5]))
+        c, d = (
+            dist.Categorical(jnp.array([0.5, 0.5, 0.0])),
+            dist.Categorical(jnp.array([0.25] * 2 + [0.5])),
+        )
         np.testing.assert_allclose(
             D.f_divergence(c, d, lambda u: (u - 1) ** 2), D.chi_squared_divergence(c, d), rtol=1e-12
         )
-        assert np.isnan(D.f_divergence(d, c, lambda u: (u - 1) ** 2))  # f(u)/u at infinity: not known
+        assert np.isnan(
+            D.f_divergence(d, c, lambda u: (u - 1) ** 2)
+        )  # f(u)/u at infinity: not known
 
 
 def test_infinite_cases():
@@ -240,7 +250,10 @@ def test_infinite_cases():
 
 def test_order_may_be_traced():
     orders = jnp.array([-0.5, 0.0, 0.25, 0.5, 1.0, 1.5])
-    for p, q in ((dist.Normal(0.25, 0.75), dist.Normal(1.0, 1.5)), (dist.Gamma(2.0, 1.0), dist.Gamma(3.0, 1.5))):
+    for p, q in (
+        (dist.Normal(0.25, 0.75), dist.Normal(1.0, 1.5)),
+        (dist.Gamma(2.0, 1.0), dist.Gamma(3.0, 1.5)),
+    ):
         for f in (D.renyi_divergence, D.alpha_divergence):
             expected = [float(f(p, q, float(a))) for a in orders]
             np.testing.assert_allclose(jax.vmap(lambda a: f(p, q, a))(orders), expected, rtol=2e-5)
@@ -256,7 +269,9 @@ def test_structure():
     factors = D.renyi_divergence(dist.Normal(loc, scale), dist.Normal(0.0, 1.5), 0.75)
     for a, b in ((p, q), (full[0], full[1]), (p, full[1]), (full[0], q), (low_rank, q)):
         np.testing.assert_allclose(D.renyi_divergence(a, b, 0.75), jnp.sum(factors), rtol=2e-6)
-    np.testing.assert_allclose(D.wasserstein2_distance(*full), D.wasserstein2_distance(p, q), rtol=2e-6)
+    np.testing.assert_allclose(
+        D.wasserstein2_distance(*full), D.wasserstein2_distance(p, q), rtol=2e-6
+    )
     np.testing.assert_allclose(D.entropy(full[0]), D.entropy(p), rtol=1e-6)
     np.testing.assert_allclose(
         D.renyi_divergence(dist.Exponential(2.0), dist.Gamma(1.0, 1.5), 0.5),
@@ -267,7 +282,9 @@ def test_structure():
         rtol=2e-6)  # fmt: skip
     expanded = dist.Normal(0.0, 1.0).expand([3])
     assert D.renyi_divergence(expanded, dist.Normal(1.0, 1.0), 2.0).shape == (3,)
-    half = D.renyi_divergence(dist.Normal(jnp.bfloat16(0), jnp.bfloat16(1)), dist.Normal(1.0, 1.0), 2.0)
+    half = D.renyi_divergence(
+        dist.Normal(jnp.bfloat16(0), jnp.bfloat16(1)), dist.Normal(1.0, 1.0), 2.0
+    )
     assert half.dtype == jnp.bfloat16
     assert half == 1
 

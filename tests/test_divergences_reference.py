@@ -24,7 +24,7 @@ def _density(mp, family, parameters):
     if family == "normal":
         m, s = a
         steps = [m + k * s for k in range(-40, 41, 2)]
-        return (lambda x: -((x - m) / s) ** 2 / 2 - log(s) - log(2 * mp.pi) / 2), steps
+        return (lambda x: -(((x - m) / s) ** 2) / 2 - log(s) - log(2 * mp.pi) / 2), steps
     if family == "log_normal":
         inner, steps = _density(mp, "normal", parameters)
         return (lambda x: inner(log(x)) - log(x)), [mp.exp(t) for t in steps]
@@ -110,7 +110,7 @@ def _log_power(mp, family, p, q, t):
 
     def term(a, b):
         if mp.inf in (-a, -b):
-            one = t == 0 and a == -mp.inf or t == 1 and b == -mp.inf
+            one = (t == 0 and a == -mp.inf) or (t == 1 and b == -mp.inf)
             blow = (a == -mp.inf and t < 0) or (b == -mp.inf and t > 1)
             return mp.inf if blow else (mp.exp(b if t == 0 else a) if one else mp.mpf(0))
         return mp.exp(t * a + (1 - t) * b)
@@ -171,9 +171,7 @@ def _wasserstein(mp, family, p, q):
         "normal": lambda c, u: c[0] + c[1] * mp.sqrt(2) * mp.erfinv(2 * u - 1),
         "half_normal": lambda c, u: c[0] * mp.sqrt(2) * mp.erfinv(u),
         "exponential": lambda c, u: -mp.log(1 - u) / c[0],
-        "laplace": lambda c, u: (
-            c[0] + c[1] * (mp.log(2 * u) if u < 0.5 else -mp.log(2 * (1 - u)))
-        ),
+        "laplace": lambda c, u: c[0] + c[1] * (mp.log(2 * u) if u < 0.5 else -mp.log(2 * (1 - u))),
     }[family]
     points = [0, mp.mpf(1) / 4, mp.mpf(1) / 2, mp.mpf(3) / 4, 1]
     return mp.sqrt(mp.quad(lambda u: (quantile(a, u) - quantile(b, u)) ** 2, points))
@@ -254,7 +252,9 @@ def main():
 def test_the_table_is_what_the_definitions_give(row):
     mpmath = pytest.importorskip("mpmath")
     with mpmath.workdps(30):
-        assert float(reference(mpmath.mp, *row)) == pytest.approx(float(VALUES[key(*row)]), rel=1e-14)
+        assert float(reference(mpmath.mp, *row)) == pytest.approx(
+            float(VALUES[key(*row)]), rel=1e-14
+        )
 
 
 if __name__ == "__main__":

@@ -32,7 +32,9 @@ def repeats(estimator, num, p=P, q=Q, num_samples=256, seed=0):
     """Values and standard errors of `num` estimates with different keys, compiled once."""
 
     def one(key):
-        e = D.estimate_kl(p, q, key=key, num_samples=num_samples, estimator=estimator, gradient="stop")
+        e = D.estimate_kl(
+            p, q, key=key, num_samples=num_samples, estimator=estimator, gradient="stop"
+        )
         return e.value, e.std_error
 
     keys = jax.random.split(jax.random.key(seed), num)
@@ -95,13 +97,19 @@ def test_schulmans_numbers():
 
 def test_near_equal_normals_keep_their_digits():
     """KL of 5e-9 from float32 draws, to 5 standard errors and 1 %."""
-    e = D.estimate_kl(P, dist.Normal(1e-4, 1.0), key=jax.random.key(0), estimator=D.K3(), num_samples=65536)
+    e = D.estimate_kl(
+        P, dist.Normal(1e-4, 1.0), key=jax.random.key(0), estimator=D.K3(), num_samples=65536
+    )
     assert abs(float(e.value) - 5e-9) < 5 * float(e.std_error) < 0.05 * 5e-9
 
 
 def test_rao_blackwellised_over_factors():
     p = [dist.Normal(0.0, 1.0), dist.Laplace(0.0, 1.0), dist.Normal(jnp.zeros(3), 1.0).to_event(1)]
-    q = [dist.Normal(1.0, 1.0), dist.StudentT(5.0), dist.StudentT(5.0, jnp.zeros(3), 1.0).to_event(1)]
+    q = [
+        dist.Normal(1.0, 1.0),
+        dist.StudentT(5.0),
+        dist.StudentT(5.0, jnp.zeros(3), 1.0).to_event(1),
+    ]
     estimate = lambda e: D.estimate_kl(p, q, key=jax.random.key(0), num_samples=512, estimator=e)
     e = estimate(D.RaoBlackwellized())
     assert "closed form" in e.method
@@ -140,13 +148,17 @@ def test_value_and_gradient_are_separate():
         gradient = jax.grad(lambda m, how=how: value(m, gradient=how, num_samples=16_384))(0.0)
         assert abs(float(gradient) - truth) < loose  # five standard errors; wrong ones are far off
         assert value(0.0, gradient=how) == pytest.approx(float(value(0.0)), abs=1e-6)
-    by_q = jax.grad(lambda s: D.estimate_kl(P, dist.Normal(0.5, s), key=key, gradient="score").value)
+    by_q = jax.grad(
+        lambda s: D.estimate_kl(P, dist.Normal(0.5, s), key=key, gradient="score").value
+    )
     assert abs(float(by_q(1.25)) - (1 / 1.25 - 1.25 / 1.25**3)) < 0.05
     with pytest.raises(NotImplementedError, match="gradient='score'"):
         D.estimate_kl(dist.Bernoulli(0.5), dist.Bernoulli(0.4), key=key, gradient="pathwise")
 
 
-@pytest.mark.parametrize("name", ["jensen_shannon", "squared_hellinger", "total_variation", "kl", "jeffreys"])
+@pytest.mark.parametrize(
+    "name", ["jensen_shannon", "squared_hellinger", "total_variation", "kl", "jeffreys"]
+)
 def test_estimate_divergence(name):
     generator = getattr(D.generators, name)()
     e = D.estimate_divergence(P, Q, generator, key=jax.random.key(1), num_samples=8192)

@@ -76,13 +76,25 @@ def test_bounds_are_tight_at_the_optimal_critic():
 
 NAN = float("nan")
 FAULTS = [
-    (lambda: D.kl_from_samples(np.zeros((9, 2)), np.zeros((9, 3))), ValueError, "dimensions; got 2 and 3"),
+    (
+        lambda: D.kl_from_samples(np.zeros((9, 2)), np.zeros((9, 3))),
+        ValueError,
+        "dimensions; got 2 and 3",
+    ),
     (lambda: D.kl_from_samples(np.zeros((9, 2)), np.full((9, 2), NAN)), ValueError, "`y`.*18 NaN"),
-    (lambda: D.kl_from_samples(np.zeros(3), np.zeros(9)), ValueError, "`x` .*at least 6 draws; got 3"),
+    (
+        lambda: D.kl_from_samples(np.zeros(3), np.zeros(9)),
+        ValueError,
+        "`x` .*at least 6 draws; got 3",
+    ),
     (lambda: D.kl_from_samples(np.arange(9), np.zeros(9)), TypeError, "`x`.*int64"),
     (lambda: D.kl_from_samples(np.zeros(9), np.zeros(9)), ValueError, "draws from densities"),
     (lambda: D.kl_from_samples(np.zeros((9, 2, 1)), np.zeros(9)), ValueError, r"`x`.*\(9, 2, 1\)"),
-    (lambda: D.kl_from_samples(np.zeros(9), np.zeros(9), k=0), ValueError, "`k` should be at least 1"),
+    (
+        lambda: D.kl_from_samples(np.zeros(9), np.zeros(9), k=0),
+        ValueError,
+        "`k` should be at least 1",
+    ),
     (lambda: D.kl_from_classifier(np.zeros(9), np.zeros(9)), ValueError, "at least 10 draws"),
     (lambda: D.nwj_bound(jnp.zeros((0,)), jnp.zeros(3)), ValueError, r"`critic_p`.*\(0,\)"),
 ]

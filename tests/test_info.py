@@ -145,10 +145,14 @@ def test_binary_entropy(precision):
     expected = [0, 0, math.log(2), 0.50040242353818788]
     close(info.binary_entropy(p), expected, tolerance)
     close(logits.binary_entropy(jnp.log(p) - jnp.log1p(-p)), expected, tolerance)
-    np.testing.assert_array_equal(jax.jit(jax.vmap(jax.grad(info.binary_entropy)))(p[:3]), [0, 0, 0])
+    np.testing.assert_array_equal(
+        jax.jit(jax.vmap(jax.grad(info.binary_entropy)))(p[:3]), [0, 0, 0]
+    )
     tail = logits.binary_entropy(jnp.array([-40.0, 40.0], dtype))  # (1 + 40) e^-40
     np.testing.assert_allclose(tail, 41 * math.exp(-40), rtol=1e-6)
-    close(jax.jit(jax.grad(jax.grad(logits.binary_entropy)))(jnp.zeros((), dtype)), -0.25, tolerance)
+    close(
+        jax.jit(jax.grad(jax.grad(logits.binary_entropy)))(jnp.zeros((), dtype)), -0.25, tolerance
+    )
 
 
 def test_near_equal_in_float32():
@@ -192,7 +196,8 @@ def test_extreme_ratios_are_finite():
     far = jnp.array([0.0, 300.0])
     np.testing.assert_allclose(logits.kl_divergence(far, -far), 300.0, rtol=1e-6)
     one = jnp.array([jnp.inf, 0.0])
-    assert logits.kl_divergence(one, far) == 300 and logits.kl_divergence(far, one) == INF
+    assert logits.kl_divergence(one, far) == 300
+    assert logits.kl_divergence(far, one) == INF
 
 
 def slope(f, x, direction, step=1e-5):
@@ -230,9 +235,15 @@ def test_gradients_at_zeros_are_finite_and_right(precision):
     got = jax.jit(jax.grad(lambda z: info.kl_divergence(target, jax.nn.softmax(z))))(z)
     close(got, jax.nn.softmax(z) - target, tolerance)
     z = jnp.array([0.0, -jnp.inf, 40.0], dtype)
-    for f in (logits.entropy, lambda x: logits.kl_divergence(x, z), lambda x: logits.kl_divergence(z, x)):
+    for f in (
+        logits.entropy,
+        lambda x: logits.kl_divergence(x, z),
+        lambda x: logits.kl_divergence(z, x),
+    ):
         assert np.isfinite(jax.jit(jax.grad(f))(z)).all()
-    got = jax.jit(jax.grad(lambda b: logits.cross_entropy(jnp.log(target), b)))(z[::2][jnp.array([0, 1, 0])])
+    got = jax.jit(jax.grad(lambda b: logits.cross_entropy(jnp.log(target), b)))(
+        z[::2][jnp.array([0, 1, 0])]
+    )
     close(got, jax.nn.softmax(jnp.array([0.0, 40, 0], dtype)) - target, tolerance)
 
 

@@ -1,29 +1,31 @@
 """Divergences beyond KL for named distributions, and KL by sampling.
 
-**Purpose.** Closed forms for numpyro distributions (entropy, cross-entropy, Rényi, alpha, chi-squared,
-Hellinger, Bhattacharyya, Jensen-Shannon, skew KL, total variation, Wasserstein-2, any f-divergence),
-and estimates with a standard error where there is none (`estimate_kl`, `estimate_divergence`), from
-samples alone (`kl_from_samples`, `kl_from_classifier`) or from a critic (the two bounds). All in nats,
-batched, differentiable, and usable under jit unless said otherwise.
+**Purpose.** Closed forms for numpyro distributions (entropy, cross-entropy, Rényi, alpha,
+chi-squared, Hellinger, Bhattacharyya, Jensen-Shannon, skew KL, total variation, Wasserstein-2,
+any f-divergence), and estimates with a standard error where there is none (`estimate_kl`,
+`estimate_divergence`), from samples alone (`kl_from_samples`, `kl_from_classifier`) or from a
+critic (the two bounds). All in nats, batched, differentiable, and usable under jit unless said
+otherwise.
 
 **May import.** `vikl._typing`, `vikl._doors`, `vikl.info`, `vikl.kl` (floor 2). All knowledge of
 numpyro's classes is in `_numpyro.py`, and numpyro is imported by the first call that needs it.
 
-**How it works.** `_numpyro.describe` turns a distribution into a family and arrays, `_pairs.pair` two
-of them into one problem, and everything below is arrays: the power gap `R(a)` (`_power_kernels`,
-`_exponential`) is behind Rényi, alpha, chi-squared, Hellinger and Bhattacharyya; a `Generator`
-(`generators`) summed over finite outcomes or integrated on a line is behind the rest. Both are sums
-of non-negative terms, so nothing cancels where p and q nearly agree.
+**How it works.** `_numpyro.describe` turns a distribution into a family and arrays, `_pairs.pair`
+two of them into one problem, and everything below is arrays: the power gap `R(a)`
+(`_power_kernels`, `_exponential`) is behind Rényi, alpha, chi-squared, Hellinger and
+Bhattacharyya; a `Generator` (`generators`) summed over finite outcomes or integrated on a line is
+behind the rest. Both are sums of non-negative terms, so nothing cancels where p and q nearly
+agree.
 
-**To add** a family: a row in `_numpyro._PLAIN`, one in `_exponential.FAMILIES` (its KL kernel and its
-path in natural parameters) and one in `_entropy._FORMULAS`. A divergence: a generator and a function
-of five lines in `_integrals`. An estimator: a final subclass of `AbstractEstimator`. Then a row in
-`tests/divergence_cases.py`; a test compares the rows with the public names.
+**To add** a family: a row in `_numpyro._PLAIN`, one in `_exponential.FAMILIES` (its KL kernel and
+its path in natural parameters) and one in `_entropy._FORMULAS`. A divergence: a generator and a
+function of five lines in `_integrals`. An estimator: a final subclass of `AbstractEstimator`.
+Then a row in `tests/divergence_cases.py`; a test compares the rows with the public names.
 
-**Laws.** The value in float32 and float64; zero at p = q; never negative (Rényi of negative order is
-never positive); symmetric where it says so; the gradient against finite differences; jit = eager;
-vmap = loop. Estimates: unbiased where they say so, within five standard errors, and 95 % intervals
-that cover between 93 and 97 times of 100.
+**Laws.** The value in float32 and float64; zero at p = q; never negative (Rényi of negative order
+is never positive); symmetric where it says so; the gradient against finite differences; jit =
+eager; vmap = loop. Estimates: unbiased where they say so, within five standard errors, and 95 %
+intervals that cover between 93 and 97 times of 100.
 """
 
 from vikl.divergences import generators as generators

@@ -27,9 +27,9 @@ def donsker_varadhan_bound(
     """Donsker-Varadhan lower bound on KL(p || q), `E_p T - log E_q exp(T)`.
 
     Tight at `T = log p/q + constant`. Bias: the log of a mean over m draws is too small on average
-    (Jensen), so the estimate lies above the bound by about `Var_q(exp T) / (2 m (E_q exp T)^2)`; with a
-    critic fitted to the same draws it is larger still. It cannot see much more than log m nats, and its
-    minibatch gradient is biased for the same reason.
+    (Jensen), so the estimate lies above the bound by about `Var_q(exp T) / (2 m (E_q exp T)^2)`;
+    with a critic fitted to the same draws it is larger still. It cannot see much more than log m
+    nats, and its minibatch gradient is biased for the same reason.
 
     Args:
         critic_p: T at draws of p, on the last axis.
@@ -63,8 +63,8 @@ def nwj_bound(
     """Lower bound of Nguyen, Wainwright and Jordan on KL(p || q), `E_p T - E_q exp(T - 1)`.
 
     Tight at `T = 1 + log p/q`. Bias: none, for a critic that does not depend on the draws, and its
-    minibatch gradient is unbiased; but never above Donsker-Varadhan for the same T, and its variance is
-    that of p/q under q, which grows like exp(KL).
+    minibatch gradient is unbiased; but never above Donsker-Varadhan for the same T, and its
+    variance is that of p/q under q, which grows like exp(KL).
 
     Args:
         critic_p: T at draws of p, on the last axis.

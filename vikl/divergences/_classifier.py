@@ -18,7 +18,9 @@ def quadratic_features(x: np.ndarray) -> np.ndarray:
     return np.concatenate([np.ones((len(x), 1)), x, x[:, rows] * x[:, columns]], 1)
 
 
-def _logistic(design: np.ndarray, labels: np.ndarray, ridge: float) -> tuple[np.ndarray, np.ndarray]:
+def _logistic(
+    design: np.ndarray, labels: np.ndarray, ridge: float
+) -> tuple[np.ndarray, np.ndarray]:
     """Coefficients by Newton's method with halved steps, and the inverse of the Hessian."""
     penalty = ridge * np.eye(design.shape[1])
     penalty[0, 0] = 1e-9  # the intercept is free
@@ -48,16 +50,18 @@ def kl_from_classifier(
 ) -> Estimate:
     """KL(p || q) from draws x of p and y of q, as the mean logit of a classifier of x against y.
 
-    Logistic regression on features, fitted on one half and evaluated on the other, both ways. Bias: if
-    log p/q is a linear combination of the features (with the default, any two normals) it is
-    consistent, and right to about (number of features)/(number of draws). Otherwise it converges to
-    the mean logit of the best classifier of that form, which may be too small or too large. Where the
-    two hardly overlap the classifier separates them, and the ridge then keeps the value too small.
+    Logistic regression on features, fitted on one half and evaluated on the other, both ways.
+    Bias: if log p/q is a linear combination of the features (with the default, any two normals)
+    it is consistent, and right to about (number of features)/(number of draws). Otherwise it
+    converges to the mean logit of the best classifier of that form, which may be too small or too
+    large. Where the two hardly overlap the classifier separates them, and the ridge then keeps
+    the value too small.
 
     Args:
         x: draws of p, shape (n, d) or (n,).
         y: draws of q, shape (m, d) or (m,).
-        features: from (n, d) to (n, f), the first column constant; standardised coordinates come in.
+        features: from (n, d) to (n, f), the first column constant; standardised coordinates come
+        in.
             Default: all coordinates and products of two.
         ridge: penalty on the squared coefficients.
 

@@ -16,7 +16,7 @@ from vikl.divergences._pairs import pair
 
 
 def expand(p: Any, q: Any) -> Any:
-    """p with the batch shape of the two together, so that each batch entry has its own draws."""
+    """P with the batch shape of the two together, so that each batch entry has its own draws."""
     shape = jnp.broadcast_shapes(tuple(p.batch_shape), tuple(q.batch_shape))
     return p if tuple(p.batch_shape) == shape else p.expand(shape)
 
@@ -35,7 +35,7 @@ def log_ratio(p: Any, q: Any, x: Array) -> Float[Array, "..."]:
 
 
 def _lifted(params: dict[str, Array], x: Array) -> tuple[Array]:
-    """The draws at the batch shape of the parameters (draw axes first)."""
+    """Return the draws at the batch shape of the parameters (draw axes first)."""
     shape = params["loc"].shape
     lead = x.shape[: x.ndim - len(shape)] if x.ndim >= len(shape) else ()
     return (jnp.broadcast_to(x, lead + jnp.broadcast_shapes(x.shape[len(lead) :], shape)),)
@@ -92,10 +92,11 @@ def _scramble(x: UInt32[Array, "..."], seed: UInt32[Array, "..."]) -> UInt32[Arr
 def sobol(
     key: PRNGKey, num: int, batch: tuple[int, ...], dim: int, dtype: Any
 ) -> Float[Array, "num *batch dim"]:
-    """A Sobol sequence of `num` points (a power of two), randomised separately for each batch entry.
+    """Return a Sobol sequence of `num` points (a power of two), randomised separately for each
+    batch entry.
 
-    The points are scipy's; the randomisation is Owen's scrambling (hashed, as in Burley 2020) after a
-    random digital shift, so every point is uniform.
+    The points are scipy's; the randomisation is Owen's scrambling (hashed, as in Burley 2020)
+    after a random digital shift, so every point is uniform.
     """
     from scipy.stats import qmc  # slow to import, needed here only
 

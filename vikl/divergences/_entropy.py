@@ -8,13 +8,13 @@ import jax
 import jax.numpy as jnp
 from jax.scipy.special import digamma, gammaln
 
-from vikl.kl._registry import kl_divergence
 from vikl._typing import Array, Float
 from vikl.divergences import _finite, _numpyro
 from vikl.divergences._numpyro import Form, Params, Valid
 from vikl.divergences._pairs import Pair, pair, unsupported
 from vikl.info import logits
 from vikl.info._stable import negative_xlogx
+from vikl.kl._registry import kl_divergence
 
 _HALF_LOG_2PI = 0.5 * math.log(2 * math.pi)
 
@@ -34,7 +34,7 @@ def gamma_entropy(a: Float[Array, "..."]) -> Float[Array, "..."]:
 
 
 def _poisson(rate: Array) -> Array:
-    """A sum of 160 terms up to rate 40, the asymptotic series above."""
+    """Return a sum of 160 terms up to rate 40, the asymptotic series above."""
     small = jnp.where(rate < 40, rate, 1)[..., None]
     k = jnp.broadcast_to(jnp.arange(160, dtype=rate.dtype), (*rate.shape, 160))
     positive = small > 0
@@ -49,11 +49,7 @@ def _poisson(rate: Array) -> Array:
 
 def _dirichlet(a: Array) -> Array:
     total = jnp.sum(a, -1)
-    return (
-        jnp.sum(gamma_entropy(a), -1)
-        - gamma_entropy(total)
-        - (a.shape[-1] - 1) * digamma(total)
-    )
+    return jnp.sum(gamma_entropy(a), -1) - gamma_entropy(total) - (a.shape[-1] - 1) * digamma(total)
 
 
 def _geometric(form: Form) -> Array:
@@ -163,7 +159,7 @@ def entropy(p: Any) -> Float[Array, "..."]:
 def _compiled(
     family: str, transform: str, factors: int, dtype: Any, params: Params, valid: Valid
 ) -> Array:
-    """The formula, once for each family and shape."""
+    """Return the formula, once for each family and shape."""
     form = Form(family, params, factors, transform, valid, dtype)
     values = _of_transformed(form) if transform else _FORMULAS[family](form)
     two = Pair(family, params, params, factors, valid, dtype)
@@ -171,7 +167,7 @@ def _compiled(
 
 
 def _binomial(p: Any) -> Array:
-    """A sum over the outcomes, when the number of trials is known."""
+    """Return a sum over the outcomes, when the number of trials is known."""
     two = pair("The entropy", p, p)
     rows = _finite.rows(two)
     if rows is None:

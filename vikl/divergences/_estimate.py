@@ -8,6 +8,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.core import Tracer
 
 from vikl._typing import Array, Bool, Float, PRNGKey
 from vikl.divergences import _draws, _numpyro, generators
@@ -23,7 +24,8 @@ class Estimate(eqx.Module):
 
     Attributes:
         value: the estimate, in nats.
-        std_error: its standard error; `value +- 1.96 std_error` covers the truth about 95 times of 100
+        std_error: its standard error; `value +- 1.96 std_error` covers the truth about 95 times
+        of 100
             where `variance_is_finite`.
         variance_is_finite: whether the standard error means anything.
         method: how it was made, in words.
@@ -39,7 +41,7 @@ class Estimate(eqx.Module):
 
     def __repr__(self) -> str:
         parts = (self.value, self.std_error, self.variance_is_finite)
-        if any(isinstance(x, jax.core.Tracer) for x in parts):
+        if any(isinstance(x, Tracer) for x in parts):
             return f"Estimate(traced, shape {self.value.shape}; {self.method})"
         value, error = np.asarray(self.value), np.asarray(self.std_error)
         if value.ndim:
@@ -68,7 +70,7 @@ def _sealed_jvp(primals: tuple[Array], tangents: tuple[Array]) -> tuple[Array, A
 
 
 def _surrogate(p: Any, q: Any, key: PRNGKey, num_samples: int, gradient: str) -> Array:
-    """A scalar whose derivative is an unbiased estimate of that of KL(p || q)."""
+    """Return a scalar whose derivative is an unbiased estimate of that of KL(p || q)."""
     p = _draws.expand(p, q)
     if gradient == "pathwise":
         if not p.has_rsample:
@@ -79,7 +81,9 @@ def _surrogate(p: Any, q: Any, key: PRNGKey, num_samples: int, gradient: str) ->
         return jnp.mean(_draws.log_ratio(p, q, p.sample(key, (num_samples,))), 0)
     x = jax.lax.stop_gradient(p.sample(key, (num_samples,)))
     d = jax.lax.stop_gradient(_draws.log_ratio(p, q, x))
-    others = (jnp.sum(d, 0, keepdims=True) - d) / (num_samples - 1)  # a baseline without its own draw
+    others = (jnp.sum(d, 0, keepdims=True) - d) / (
+        num_samples - 1
+    )  # a baseline without its own draw
     return jnp.mean((d - others) * p.log_prob(x) - q.log_prob(x), 0)
 
 
@@ -131,20 +135,21 @@ def estimate_kl(
 ) -> Estimate:
     """Monte Carlo estimate of `KL(p || q) = E_p[log p - log q]` with an honest standard error.
 
-    The value and its gradient are separate estimates. Differentiating the value of a sampled k1 or k3
-    would give the wrong gradient silently, so by default it raises; choose `gradient` to say what is
-    wanted.
+    The value and its gradient are separate estimates. Differentiating the value of a sampled k1
+    or k3 would give the wrong gradient silently, so by default it raises; choose `gradient` to
+    say what is wanted.
 
     Args:
         p: a numpyro distribution to draw from (or a list of factors, for `RaoBlackwellized`).
         q: one on the same space; batches broadcast, each batch entry has its own draws.
         key: of the draws.
         num_samples: how many draws.
-        estimator: `K1()` (default), `K2`, `K3`, `ControlVariate`, `Antithetic`, `QuasiMonteCarlo` or
+        estimator: `K1()` (default), `K2`, `K3`, `ControlVariate`, `Antithetic`, `QuasiMonteCarlo`
+        or
             `RaoBlackwellized`.
         gradient: None: differentiating raises; "stop": gradient zero; "pathwise": through
-            reparameterised draws; "score": score function with a leave-one-out baseline. The last two
-            use draws of their own, as many again.
+            reparameterised draws; "score": score function with a leave-one-out baseline. The last
+            two use draws of their own, as many again.
 
     Returns:
         An `Estimate` (nats), one value for each batch entry.
@@ -157,7 +162,8 @@ def estimate_kl(
         NotImplementedError: if the estimator or the gradient cannot be had for `p`.
 
     Warns:
-        UserWarning: outside jit, if the estimator has infinite variance (exactly known for normals and
+        UserWarning: outside jit, if the estimator has infinite variance (exactly known for
+        normals and
             exponential families, else judged by the tail of the ratios).
 
     Examples:
@@ -191,7 +197,7 @@ def estimate_kl(
 
 
 def _warn(finite: Array, words: str) -> None:
-    if not isinstance(finite, jax.core.Tracer) and not bool(jnp.all(finite)):
+    if not isinstance(finite, Tracer) and not bool(jnp.all(finite)):
         warnings.warn(
             f"The variance of this estimate looks infinite ({words}): its standard error means "
             "nothing. Use `K1()`, or exchange what is sampled.",
@@ -210,9 +216,10 @@ def estimate_divergence(
 ) -> Estimate:
     """Monte Carlo estimate of the f-divergence `E_q f(p/q)` of any two distributions.
 
-    Half of the draws are from p and half from q, weighted as draws of their mixture, so that no ratio
-    exceeds 2 and every term is non-negative: a bounded f (Jensen-Shannon, Hellinger, total variation)
-    has a bounded error. The value is not differentiable (it raises, as in `estimate_kl`).
+    Half of the draws are from p and half from q, weighted as draws of their mixture, so that no
+    ratio exceeds 2 and every term is non-negative: a bounded f (Jensen-Shannon, Hellinger, total
+    variation) has a bounded error. The value is not differentiable (it raises, as in
+    `estimate_kl`).
 
     Args:
         p: a numpyro distribution that can be sampled.

@@ -4,7 +4,8 @@ With d = log p - log q and r = q/p = exp(-d) at draws of p:
 
 * `K1`: d. Unbiased; its variance does not vanish as fast as KL when p and q come near.
 * `K2`: d^2 / 2. Biased (it is half a second moment), but of small variance near p = q.
-* `K3`: (r - 1) - log r = expm1(-d) + d. Unbiased, never negative, small variance near p = q; infinite
+* `K3`: (r - 1) - log r = expm1(-d) + d. Unbiased, never negative, small variance near p = q;
+infinite
   variance when q has much heavier tails than p.
 * `ControlVariate`: d + c (r - 1) with c fitted on the other half of the draws. Unbiased.
 * `Antithetic`, `QuasiMonteCarlo`: one of K1, K2, K3 on draws from pairs u, 1 - u or Sobol points.
@@ -42,11 +43,11 @@ class AbstractMember(AbstractEstimator):
 
     @abc.abstractmethod
     def values(self, d: Float[Array, "..."]) -> Float[Array, "..."]:
-        """What is averaged, from d = log p - log q."""
+        """Return what is averaged, from d = log p - log q."""
 
     @abc.abstractmethod
     def words(self) -> str:
-        """The name for `Estimate.method`."""
+        """Return the name for `Estimate.method`."""
 
     @abc.abstractmethod
     def finite(self, p: Any, q: Any, d: Float[Array, "..."]) -> Bool[Array, "..."]:
@@ -54,7 +55,7 @@ class AbstractMember(AbstractEstimator):
 
 
 def mean_and_error(values: Float[Array, "num ..."]) -> tuple[Array, Array]:
-    """The mean over the first axis and its standard error."""
+    """Return the mean over the first axis and its standard error."""
     num = values.shape[0]
     return jnp.mean(values, 0), jnp.std(values, 0, ddof=1) / math.sqrt(num)
 
@@ -78,7 +79,7 @@ class K1(AbstractMember):
         return d
 
     def words(self) -> str:
-        """The name."""
+        """Return the name."""
         return "k1 (mean log ratio)"
 
     def finite(self, p: Any, q: Any, d: Float[Array, "..."]) -> Bool[Array, "..."]:
@@ -98,7 +99,7 @@ class K2(AbstractMember):
         return d * d / 2
 
     def words(self) -> str:
-        """The name."""
+        """Return the name."""
         return "k2 (biased: half the mean squared log ratio)"
 
     def finite(self, p: Any, q: Any, d: Float[Array, "..."]) -> Bool[Array, "..."]:
@@ -113,10 +114,10 @@ class K2(AbstractMember):
 class K3(AbstractMember):
     """The mean of `expm1(-d) + d`, d = log p - log q (Schulman, 2020, Approximating KL divergence).
 
-    Unbiased only if q puts no mass where p has none. Its variance is that of q/p, infinite when q has
-    much heavier tails (for normals: when the variance of q is at least twice that of p). Short of that
-    its standard error is still too small for few draws: measured, 256 draws of N(0, 1) against
-    N(0.5, 1.25^2), 79 of 100 intervals of 95 % hold the truth.
+    Unbiased only if q puts no mass where p has none. Its variance is that of q/p, infinite when q
+    has much heavier tails (for normals: when the variance of q is at least twice that of p).
+    Short of that its standard error is still too small for few draws: measured, 256 draws of N(0,
+    1) against N(0.5, 1.25^2), 79 of 100 intervals of 95 % hold the truth.
     """
 
     def values(self, d: Float[Array, "..."]) -> Float[Array, "..."]:
@@ -125,7 +126,7 @@ class K3(AbstractMember):
         return jnp.where(finite, exp_excess(-jnp.where(finite, d, 0)), d)
 
     def words(self) -> str:
-        """The name."""
+        """Return the name."""
         return "k3 (mean of expm1(-d) + d)"
 
     def finite(self, p: Any, q: Any, d: Float[Array, "..."]) -> Bool[Array, "..."]:
@@ -138,10 +139,11 @@ class K3(AbstractMember):
 
 
 class ControlVariate(AbstractEstimator):
-    """The mean of `d + c (exp(-d) - 1)`, with c fitted by regression on the other half of the draws.
+    """The mean of `d + c (exp(-d) - 1)`, with c fitted by regression on the other half of the
+    draws.
 
-    Contains K1 (c = 0) and K3 (c = 1). Cross-fitted, so the fit adds no bias. Like K3 it needs q to put
-    no mass where p has none, and q/p to have a finite variance.
+    Contains K1 (c = 0) and K3 (c = 1). Cross-fitted, so the fit adds no bias. Like K3 it needs q
+    to put no mass where p has none, and q/p to have a finite variance.
     """
 
     def estimate(self, p: Any, q: Any, key: PRNGKey, num_samples: int) -> Outcome:
@@ -158,7 +160,9 @@ class ControlVariate(AbstractEstimator):
         values = d + jnp.where(c == 0, 0, c * r)
         error = jnp.sqrt(jnp.sum(jnp.var(values, 1, ddof=1), 0) / values.shape[1]) / 2
         finite = ratio_has_variance(p, q, d.reshape(-1, *d.shape[2:]))
-        words = f"control variate (fitted multiple of q/p - 1), {d.shape[0] * d.shape[1]} draws of p"
+        words = (
+            f"control variate (fitted multiple of q/p - 1), {d.shape[0] * d.shape[1]} draws of p"
+        )
         return jnp.mean(values, (0, 1)), error, finite, words
 
 
@@ -186,12 +190,13 @@ class Antithetic(AbstractEstimator):
 class QuasiMonteCarlo(AbstractEstimator):
     """A member on scrambled Sobol points; the error from independent randomisations.
 
-    `num_samples` is the number of points in one Sobol set, a power of two; `num_randomizations` sets
-    are averaged, so that many times as many log ratios are evaluated. The standard error comes from
-    the spread of the sets, widened by Student's t so that value +- 1.96 errors covers 95 %. Measured in
-    five dimensions: 94 to 96 of 100 intervals hold the truth, and the error is nine times smaller than
-    that of as many plain draws (256 points). In one dimension, where the two outermost points of a set
-    dominate its error, 93 (64 points) and 89 (1,024 points). Needs an inverse distribution function.
+    `num_samples` is the number of points in one Sobol set, a power of two; `num_randomizations`
+    sets are averaged, so that many times as many log ratios are evaluated. The standard error
+    comes from the spread of the sets, widened by Student's t so that value +- 1.96 errors covers
+    95 %. Measured in five dimensions: 94 to 96 of 100 intervals hold the truth, and the error is
+    nine times smaller than that of as many plain draws (256 points). In one dimension, where the
+    two outermost points of a set dominate its error, 93 (64 points) and 89 (1,024 points). Needs
+    an inverse distribution function.
     """
 
     member: AbstractMember = K1()

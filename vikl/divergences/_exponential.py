@@ -1,9 +1,9 @@
 """Exponential families: their KL kernel and their path in natural parameters.
 
-A family needs two things here. `kl(p, q)`, and `path(p, q, t)`: the member whose natural parameter is
-`t eta_p + (1 - t) eta_q`, with where it exists. The power gap of any family then follows from three
-KLs, because `log integral p^a q^(1-a)` is a Jensen gap of the log-normaliser, and a Bregman divergence
-of the log-normaliser is a KL. With m the member at t = a:
+A family needs two things here. `kl(p, q)`, and `path(p, q, t)`: the member whose natural
+parameter is `t eta_p + (1 - t) eta_q`, with where it exists. The power gap of any family then
+follows from three KLs, because `log integral p^a q^(1-a)` is a Jensen gap of the log-normaliser,
+and a Bregman divergence of the log-normaliser is a KL. With m the member at t = a:
 
     0 <= a <= 1:  R = KL(m || q) / a + KL(m || p) / (1 - a)
     a > 1:        R = (KL(p || q) + KL(p || m) / (a - 1)) / a
@@ -121,7 +121,7 @@ FAMILIES: dict[str, ExponentialFamily] = {
 
 
 def _safe_member(family: ExponentialFamily, p: Params, q: Params, a: Order) -> Path:
-    """The member at t = a; that of q where there is none."""
+    """Return the member at t = a; that of q where there is none."""
     member, exists = family.path(p, q, a)
 
     def kept(name: str) -> Array:
@@ -140,7 +140,7 @@ def _two_kls(family: ExponentialFamily, of: Params, to: tuple[Params, Params]) -
 
 
 def gap(name: str, p: Params, q: Params, a: Array, regime: str | None) -> Array:
-    """The power gap R of order a >= 1/2 of an exponential family.
+    """Return the power gap R of order a >= 1/2 of an exponential family.
 
     The regime is "inside" (a <= 1), "above" or, for an order known only at run time, None.
     """

@@ -1,8 +1,8 @@
 """Finitely many outcomes: any f-divergence is an exact sum."""
 
-import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.core import Tracer
 from jax.scipy.special import gammaln
 
 from vikl._typing import Array, Float
@@ -39,9 +39,9 @@ def rows(pair: Pair) -> Rows | None:
 
 
 def _binomial_rows(pair: Pair) -> Rows | None:
-    """The binomial's outcomes, when the number of trials can be looked at and is one number."""
+    """Return the binomial's outcomes, when the number of trials can be looked at and is one number."""
     count = pair.total_count
-    if isinstance(count, jax.core.Tracer) or np.unique(np.asarray(count)).size != 1:
+    if isinstance(count, Tracer) or np.unique(np.asarray(count)).size != 1:
         return None
     n = int(np.ravel(np.asarray(count))[0])
     k = jnp.arange(n + 1, dtype=next(iter(pair.p.values())).dtype)
@@ -63,4 +63,3 @@ def _binomial_rows(pair: Pair) -> Rows | None:
     both = (log_p > -jnp.inf) & (log_q > -jnp.inf)
     apart = jnp.where(log_p > log_q, jnp.inf, jnp.where(log_p < log_q, -jnp.inf, 0))
     return log_p + extra, log_q + extra, jnp.where(both, w, apart)
-

@@ -7,11 +7,11 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from vikl.kl._registry import kl_divergence
 from vikl._typing import Array, Float
 from vikl.divergences import _finite, _quadrature, generators
 from vikl.divergences._pairs import Pair, pair, unsupported
 from vikl.divergences.generators import Generator
+from vikl.kl._registry import kl_divergence
 
 
 @functools.partial(jax.jit, static_argnums=(1, 2))
@@ -20,7 +20,7 @@ def _compiled(two: Pair, make: Callable[..., Generator], args: tuple[Any, ...]) 
 
 
 def _evaluate(two: Pair, generator: Generator) -> Array | None:
-    """The divergence by a sum or by quadrature; None where neither is accurate."""
+    """Return the divergence by a sum or by quadrature; None where neither is accurate."""
     if two.factors:
         return None
     rows = _finite.rows(two)
@@ -32,7 +32,7 @@ def _evaluate(two: Pair, generator: Generator) -> Array | None:
 
 
 def _named(p: Any, q: Any, make: Callable[..., Generator], *args: Any) -> Array:
-    """A divergence of this room; compiled once for each family and shape."""
+    """Return a divergence of this room; compiled once for each family and shape."""
     generator = make(*args)
     two = pair(f"The {generator.name}", p, q)
     # the number of trials must be a number to enumerate the outcomes, so no jit there
@@ -45,10 +45,10 @@ def _named(p: Any, q: Any, make: Callable[..., Generator], *args: Any) -> Array:
 def f_divergence(
     p: Any, q: Any, generator: Generator | Callable[[Array], Array]
 ) -> Float[Array, "..."]:
-    """The f-divergence `E_q f(p/q)` of a convex generator f with f(1) = 0.
+    """Return the f-divergence `E_q f(p/q)` of a convex generator f with f(1) = 0.
 
-    An exact sum for finitely many outcomes; fixed quadrature (about 1e-9 in float64 for smooth f) for
-    two normal, Laplace, logistic or log-normal distributions.
+    An exact sum for finitely many outcomes; fixed quadrature (about 1e-9 in float64 for smooth f)
+    for two normal, Laplace, logistic or log-normal distributions.
 
     Args:
         p: a numpyro distribution.
@@ -98,7 +98,8 @@ def jensen_shannon_divergence(
 
     Raises:
         TypeError: if an argument is not a numpyro distribution.
-        ValueError: if a parameter is out of its domain, shapes do not fit, or the weights do not sum
+        ValueError: if a parameter is out of its domain, shapes do not fit, or the weights do not
+        sum
             to one.
         NotImplementedError: for other families; the message names `estimate_divergence`.
 

@@ -1,8 +1,10 @@
-"""All that this room knows of numpyro: named distributions become families of plain arrays and back.
+"""All that this room knows of numpyro: named distributions become families of plain arrays and
+back.
 
-`describe(p)` gives a `Form`: the family's name, its parameters as floating arrays at one batch shape,
-how many batch axes are independent factors of the event, and a transform that both sides must share.
-Shapes are read from the parameters and not from `batch_shape`, which goes stale under `jax.vmap`.
+`describe(p)` gives a `Form`: the family's name, its parameters as floating arrays at one batch
+shape, how many batch axes are independent factors of the event, and a transform that both sides
+must share. Shapes are read from the parameters and not from `batch_shape`, which goes stale under
+`jax.vmap`.
 """
 
 import dataclasses
@@ -12,6 +14,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.core import Tracer
 
 from vikl._doors import require
 from vikl._typing import Array, Bool
@@ -62,7 +65,7 @@ _PLAIN = {
 
 
 def _float_array(side: str, name: str, value: Any) -> Array:
-    """A parameter as a floating array (weakly typed if it was a Python number)."""
+    """Return a parameter as a floating array (weakly typed if it was a Python number)."""
     array = jnp.asarray(value)
     if not jnp.issubdtype(array.dtype, jnp.floating):
         if not isinstance(value, int):
@@ -80,7 +83,7 @@ def _float_array(side: str, name: str, value: Any) -> Array:
 
 
 def compute_dtype(dtype: Any) -> Any:
-    """The dtype to compute in: at least float32."""
+    """Return the dtype to compute in: at least float32."""
     if dtype is None:
         return jnp.result_type(float)
     return jnp.dtype(jnp.float32) if jnp.finfo(dtype).bits < 32 else dtype
@@ -101,8 +104,10 @@ _RULES: dict[str, tuple[str, Callable[[Array], Array]]] = {
     "logits": ("a number, not NaN", lambda x: x == x),
     "scale_tril": (
         "lower triangular with a positive diagonal",
-        lambda x: jnp.all((x == jnp.tril(x)) & jnp.isfinite(x), (-2, -1))
-        & jnp.all(jnp.diagonal(x, axis1=-2, axis2=-1) > 0, -1),
+        lambda x: (
+            jnp.all((x == jnp.tril(x)) & jnp.isfinite(x), (-2, -1))
+            & jnp.all(jnp.diagonal(x, axis1=-2, axis2=-1) > 0, -1)
+        ),
     ),
 }  # every other parameter: positive and finite
 
@@ -127,7 +132,7 @@ def _check(side: str, family: str, params: Params, axes: dict[str, int]) -> Vali
     valid = None
     for name, value in params.items():
         words, holds = _rule(family, name)
-        if not isinstance(value, jax.core.Tracer):
+        if not isinstance(value, Tracer):
             with jax.ensure_compile_time_eval():  # a constant of a function under jit: look at it
                 good = np.asarray(holds(value))
             if not good.all():
@@ -145,7 +150,7 @@ def _check(side: str, family: str, params: Params, axes: dict[str, int]) -> Vali
 
 
 def describe(p: Any, side: str) -> Form:
-    """The `Form` of the numpyro distribution `p`, which the messages call `side`."""
+    """Return the `Form` of the numpyro distribution `p`, which the messages call `side`."""
     dist = require("numpyro.distributions")
     if not isinstance(p, dist.Distribution):
         raise TypeError(
@@ -194,21 +199,23 @@ def _expand(form: Form, shape: tuple[int, ...]) -> Form:
 
 
 def _low_rank(p: Any, side: str) -> Form:
-    """The low-rank normal as a full one (the divergences beyond KL need the d x d matrix)."""
+    """Return the low-rank normal as a full one (the divergences beyond KL need the d x d matrix)."""
     arrays, dtype = _arrays(side, p, ["loc", "cov_factor", "cov_diag"])
     factor = arrays.pop("cov_factor")
     loc, diagonal = arrays.values()
     valid = _check(side, "multivariate_normal", arrays, {"loc": 1, "cov_diag": 1})
     cov = factor @ jnp.swapaxes(factor, -1, -2)
     diagonal = jnp.broadcast_to(diagonal, cov.shape[:-1])
-    cov = cov + diagonal[..., None] * jnp.broadcast_to(jnp.eye(cov.shape[-1], dtype=cov.dtype), cov.shape)
+    cov = cov + diagonal[..., None] * jnp.broadcast_to(
+        jnp.eye(cov.shape[-1], dtype=cov.dtype), cov.shape
+    )
     params = {"loc": loc, "scale_tril": jnp.linalg.cholesky(cov)}
     params = _broadcast(params, event_axes("multivariate_normal"))
     return Form("multivariate_normal", params, 0, "", valid, dtype)
 
 
 def coordinates(p: Any) -> Any:
-    """The distribution of one coordinate of p: what `Independent` and `expand` are made of."""
+    """Return the distribution of one coordinate of p: what `Independent` and `expand` are made of."""
     dist = require("numpyro.distributions")
     while isinstance(p, (dist.Independent, dist.ExpandedDistribution)):
         p = p.base_dist
@@ -249,7 +256,7 @@ def check_events(p: Any, q: Any) -> None:
 
 
 def type_name(p: Any) -> str:
-    """The class of a distribution, with what it wraps."""
+    """Return the class of a distribution, with what it wraps."""
     base = getattr(p, "base_dist", None)
     name = type(p).__name__
     return name if base is None or name in _PLAIN else f"{name}({type_name(base)})"

@@ -6,6 +6,7 @@ from typing import Any
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+from jax.core import Tracer
 
 from vikl._typing import Array
 from vikl.divergences import _numpyro
@@ -25,7 +26,7 @@ class Pair(eqx.Module):
     total_count: Any = None
 
     def swapped(self) -> "Pair":
-        """The pair (q, p)."""
+        """Return the pair (q, p)."""
         return dataclasses.replace(self, p=self.q, q=self.p)
 
     def total(self, values: Array) -> Array:
@@ -48,7 +49,7 @@ class Pair(eqx.Module):
 
 
 def unsupported(what: str, p: Any, q: Any) -> NotImplementedError:
-    """The error for a pair without a closed form."""
+    """Return the error for a pair without a closed form."""
     return NotImplementedError(
         f"{what} has no closed form here for `p` of type {_numpyro.type_name(p)} and `q` of type "
         f"{_numpyro.type_name(q)}. Do use `vikl.divergences.estimate_divergence(p, q, generator, "
@@ -57,7 +58,7 @@ def unsupported(what: str, p: Any, q: Any) -> NotImplementedError:
 
 
 def pair(what: str, p: Any, q: Any) -> Pair:
-    """The `Pair` of two numpyro distributions; raises what `unsupported` says if there is none."""
+    """Return the `Pair` of two numpyro distributions; raises what `unsupported` says if there is none."""
     a, b = _numpyro.describe(p, "p"), _numpyro.describe(q, "q")
     _numpyro.check_events(p, q)
     if not a.family or not b.family:
@@ -77,9 +78,7 @@ def pair(what: str, p: Any, q: Any) -> Pair:
     valid = _both(a.valid, b.valid)
     if a.family == "binomial":
         valid = _both(valid, _equal_counts(a, b))
-    return Pair(
-        a.family, params_p, params_q, a.factors, valid, dtype, a.transform, a.total_count
-    )
+    return Pair(a.family, params_p, params_q, a.factors, valid, dtype, a.transform, a.total_count)
 
 
 def _both(a: Valid, b: Valid) -> Valid:
@@ -149,7 +148,7 @@ def _as_probs(form: Form) -> Form:
 def _equal_counts(a: Form, b: Form) -> Valid:
     """Raise when the numbers of trials differ; say where, when they are traced."""
     equal = jnp.equal(*jnp.broadcast_arrays(*(jnp.asarray(f.total_count) for f in (a, b))))
-    if isinstance(equal, jax.core.Tracer):
+    if isinstance(equal, Tracer):
         return equal
     if not bool(jnp.all(equal)):
         raise ValueError(

@@ -6,6 +6,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+from jax.core import Tracer
 
 from vikl._typing import Array, Float
 from vikl.divergences import _exponential, _finite, _power_kernels, generators
@@ -20,8 +21,8 @@ _KERNELS = {
 
 
 def order(alpha: Any) -> Order:
-    """The order as a Python float, or as the traced scalar that it is."""
-    if isinstance(alpha, jax.core.Tracer):
+    """Return the order as a Python float, or as the traced scalar that it is."""
+    if isinstance(alpha, Tracer):
         if alpha.ndim:
             raise ValueError(
                 f"`alpha` should be one number; got shape {alpha.shape}. Do use `jax.vmap`."
@@ -34,7 +35,7 @@ def order(alpha: Any) -> Order:
 
 
 def _kernel(two: Pair, a: Array, regime: str | None) -> Array:
-    """The gap of order a >= 1/2."""
+    """Return the gap of order a >= 1/2."""
     if two.family in _KERNELS:
         return _KERNELS[two.family](two.p, two.q, a)
     return _exponential.gap(two.family, two.p, two.q, a, regime)
@@ -53,7 +54,7 @@ def _over_exp(x: Array) -> Array:
 
 
 def alpha_of_finite(rows: _finite.Rows, a: Array) -> Array:
-    """The alpha divergence of finitely many outcomes."""
+    """Return the alpha divergence of finitely many outcomes."""
     return jnp.sum(generators.alpha(a).of(*rows), -1)
 
 
@@ -70,7 +71,7 @@ def gap(two: Pair, a: Order) -> Array | None:
         if two.family not in _KERNELS and two.family not in _exponential.FAMILIES:
             return None
     dtype = next(iter(two.p.values())).dtype
-    if isinstance(a, jax.core.Tracer):
+    if isinstance(a, Tracer):
         a = a.astype(dtype)
         high = _gap(two, jnp.maximum(a, 0.5), None)
         return jnp.where(a >= 0.5, high, _gap(two.swapped(), jnp.maximum(1 - a, 0.5), None))
@@ -80,7 +81,7 @@ def gap(two: Pair, a: Order) -> Array | None:
 
 @functools.partial(jax.jit, static_argnums=2)
 def _gap(two: Pair, a: Array, regime: str | None) -> Array:
-    """The order is traced: one compilation serves all orders of a regime."""
+    """Return the order is traced: one compilation serves all orders of a regime."""
     if two.family in ("bernoulli", "categorical", "binomial"):
         return two.total(_finite_gap(two, a))
     return two.total(_kernel(two, a, regime))
@@ -112,8 +113,10 @@ def _product_of(values: Array, a: Order) -> Array:
     product = a * (1 - a)
     infinite = jnp.isinf(values)
     finite = jnp.where(infinite, 0, values)
-    inside = (a > 0) & (a < 1) if isinstance(a, jax.core.Tracer) else 0 < a < 1
-    limit = choose(inside, lambda: _reciprocal(product, values), lambda: jnp.inf * jnp.ones_like(values))
+    inside = (a > 0) & (a < 1) if isinstance(a, Tracer) else 0 < a < 1
+    limit = choose(
+        inside, lambda: _reciprocal(product, values), lambda: jnp.inf * jnp.ones_like(values)
+    )
     return jnp.where(infinite, limit, finite * _over_exp(product * finite))
 
 
@@ -126,9 +129,9 @@ def renyi_divergence(p: Any, q: Any, alpha: Any) -> Float[Array, "..."]:
     """Rényi divergence of order alpha, `log(integral p^alpha q^(1 - alpha)) / (alpha - 1)`.
 
     It is KL(p || q) at alpha = 1, 0 at alpha = 0 for densities of one support, and
-    `log max(p/q)` at alpha = inf (finite outcomes and normals only). It does not fall with alpha. For
-    alpha < 0 it is `alpha / (1 - alpha)` times the divergence of order 1 - alpha of (q, p), so not
-    positive.
+    `log max(p/q)` at alpha = inf (finite outcomes and normals only). It does not fall with alpha.
+    For alpha < 0 it is `alpha / (1 - alpha)` times the divergence of order 1 - alpha of (q, p),
+    so not positive.
 
     Args:
         p: a numpyro distribution.
@@ -178,7 +181,7 @@ def _order_zero(two: Pair, values: Array) -> Array:
 
 
 def _largest_ratio(what: str, p: Any, q: Any, a: float) -> Array:
-    """The order +inf: the largest log ratio."""
+    """Return the order +inf: the largest log ratio."""
     if a < 0:
         raise ValueError("`alpha` should be above -inf; got -inf. Do swap p and q and use inf.")
     two = pair(what, p, q)
@@ -196,7 +199,7 @@ def _largest_ratio(what: str, p: Any, q: Any, a: float) -> Array:
 
 
 def alpha_divergence(p: Any, q: Any, alpha: Any) -> Float[Array, "..."]:
-    """The alpha divergence, `(1 - integral p^alpha q^(1 - alpha)) / (alpha (1 - alpha))`.
+    """Return the alpha divergence, `(1 - integral p^alpha q^(1 - alpha)) / (alpha (1 - alpha))`.
 
     Minka's convention: KL(p || q) at alpha = 1, KL(q || p) at alpha = 0, four times the squared
     Hellinger distance at 1/2, half of chi-squared at 2. Amari's is the same with
@@ -224,8 +227,8 @@ def alpha_divergence(p: Any, q: Any, alpha: Any) -> Float[Array, "..."]:
         0.5
 
     References:
-        Minka (2005), Divergence measures and message passing; Amari (1985), Differential-geometrical
-        methods in statistics.
+        Minka (2005), Divergence measures and message passing; Amari (1985),
+        Differential-geometrical methods in statistics.
     """
     a = order(alpha)
     if isinstance(a, float) and math.isinf(a):

@@ -2,14 +2,15 @@
 
 R is the one function behind Rényi (`a R`), alpha, chi-squared, Hellinger and Bhattacharyya
 divergences. It is non-negative for every real a, `KL(p || q)` at a = 1, `KL(q || p)` at a = 0, and
-+inf where the integral diverges (or is zero). It is symmetric, `R(a; p, q) = R(1 - a; q, p)`, so each
-kernel below is written for a >= 1/2 only and sums non-negative terms.
++inf where the integral diverges (or is zero). It is symmetric, `R(a; p, q) = R(1 - a; q, p)`, so
+each kernel below is written for a >= 1/2 only and sums non-negative terms.
 """
 
 from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
+from jax.core import Tracer
 
 import vikl.kl as kl
 from vikl._typing import Array
@@ -28,13 +29,13 @@ def over(numerator: Array, denominator: Order) -> Array:
 
 def choose(condition: Array | bool, yes: Callable[[], Array], no: Callable[[], Array]) -> Array:
     """One of two results; both are computed only when the condition is traced."""
-    if isinstance(condition, jax.core.Tracer):
+    if isinstance(condition, Tracer):
         return jnp.where(condition, yes(), no())
     return yes() if condition else no()
 
 
 def normal(p: Params, q: Params, a: Order) -> Array:
-    """Normals, a >= 1/2. With w = 1 - a the mixed variance is `w s_p^2 + a s_q^2`, in units of s_q."""
+    """Return normals, a >= 1/2. With w = 1 - a the mixed variance is `w s_p^2 + a s_q^2`, in units of s_q."""
     w = 1 - a
     x = (p["scale"] - q["scale"]) / q["scale"]
     z = (p["loc"] - q["loc"]) / q["scale"]
@@ -67,13 +68,13 @@ def _deficit(lower: Array) -> Array:
 
 
 def _half_tril(matrix: Array) -> Array:
-    """The lower triangle with half the diagonal."""
+    """Return the lower triangle with half the diagonal."""
     eye = jnp.broadcast_to(jnp.eye(matrix.shape[-1], dtype=matrix.dtype), matrix.shape)
     return jnp.tril(matrix) - 0.5 * matrix * eye
 
 
 def multivariate_normal(p: Params, q: Params, a: Order) -> Array:
-    """Normals with full covariance, a >= 1/2, in the coordinates where that of q is the identity."""
+    """Return normals with full covariance, a >= 1/2, in the coordinates where that of q is the identity."""
     w = 1 - a
     m = jnp.tril(_solve(q["scale_tril"], p["scale_tril"] - q["scale_tril"]))
     z = _solve(q["scale_tril"], (p["loc"] - q["loc"])[..., None])

@@ -1,8 +1,9 @@
-"""One-dimensional densities: f-divergences by a fixed quadrature, accurate to about 1e-9 in float64.
+"""One-dimensional densities: f-divergences by a fixed quadrature, accurate to about 1e-9 in
+float64.
 
 Gauss-Legendre with 16 points on panels between fixed multiples of both scales (and, where the
-integrand has a kink, between the points where p = q). The nodes carry no gradient: the integral does
-not depend on where they are.
+integrand has a kink, between the points where p = q). The nodes carry no gradient: the integral
+does not depend on where they are.
 """
 
 import functools
@@ -12,9 +13,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from vikl._typing import Array, Float
-from vikl.divergences.generators import Generator
 from vikl.divergences._numpyro import Params
 from vikl.divergences._pairs import Pair
+from vikl.divergences.generators import Generator
 
 _POINTS = 16
 
@@ -63,7 +64,7 @@ def log_ratio(family: str, p: Params, q: Params, x: Array) -> Array:
 
 
 def _crossings(p: Params, q: Params) -> Array:
-    """The two points where normal densities are equal (the middle of the means if there is none)."""
+    """Return the two points where normal densities are equal (the middle of the means if there is none)."""
     z = (q["loc"] - p["loc"]) / q["scale"]
     r = p["scale"] / q["scale"]
     # in units of s_q from loc_p: (1 - r^2) x^2 + 2 r^2 z x - r^2 (z^2 + 2 log r... ) = 0
@@ -81,11 +82,13 @@ def _crossings(p: Params, q: Params) -> Array:
 
 def integrable(pair: Pair, kink: bool) -> bool:
     """Whether this quadrature is accurate for the pair."""
-    return pair.factors == 0 and (pair.family == "normal" or (not kink and pair.family in _DENSITIES))
+    return pair.factors == 0 and (
+        pair.family == "normal" or (not kink and pair.family in _DENSITIES)
+    )
 
 
 def integrate(pair: Pair, generator: Generator) -> Float[Array, "..."]:
-    """The integral of `q f(p/q)`."""
+    """Return the integral of `q f(p/q)`."""
     log_density, breaks = _DENSITIES[pair.family]
     units = jnp.asarray(breaks(), pair.p["loc"].dtype)
     shape = (*pair.p["loc"].shape, units.size)

@@ -10,7 +10,7 @@ from vikl.divergences._estimate import Estimate
 
 
 def sample_matrix(name: str, x: Any) -> np.ndarray:
-    """A checked (n, d) float64 array; a vector is n draws of one number."""
+    """Return a checked (n, d) float64 array; a vector is n draws of one number."""
     given = np.asarray(x)
     if not (np.issubdtype(given.dtype, np.floating) or given.dtype == jnp.bfloat16):
         raise TypeError(
@@ -47,7 +47,9 @@ def sample_pair(x: Any, y: Any, least: int) -> tuple[np.ndarray, np.ndarray]:
     return a, b
 
 
-def _radius(points: np.ndarray, among: np.ndarray, k: int, own: bool) -> tuple[np.ndarray, np.ndarray]:
+def _radius(
+    points: np.ndarray, among: np.ndarray, k: int, own: bool
+) -> tuple[np.ndarray, np.ndarray]:
     """Distance to the k-th neighbour that is not at distance zero, and how many are within it."""
     from scipy.spatial import cKDTree  # slow to import, needed here only
 
@@ -72,18 +74,18 @@ def _radius(points: np.ndarray, among: np.ndarray, k: int, own: bool) -> tuple[n
 def kl_from_samples(x: Any, y: Any, *, k: int = 5) -> Estimate:
     """KL(p || q) from draws x of p and y of q, by the distances to the k-th nearest neighbours.
 
-    `d/n sum_i log(nu_i / rho_i) + log(m / (n - 1))`, rho_i and nu_i the distances from x_i to its k-th
-    neighbour among the other x and among the y. Consistent, but biased in finite samples towards what
-    can be seen: the bias grows with the dimension, the distance and a smaller overlap. Measured:
-    k = 5, N(0, I) against N(0.5, I), the mean over repeats is 0.12 for 0.125 in one dimension
-    (n = m = 1000) and in ten dimensions 0.86 for 1.25 (n = m = 1000) and 0.91 (4000): a bias of -31 %
-    and -27 %, many times the standard error, that more draws hardly cure. It may come out negative
-    when the truth is near 0.
+    `d/n sum_i log(nu_i / rho_i) + log(m / (n - 1))`, rho_i and nu_i the distances from x_i to its
+    k-th neighbour among the other x and among the y. Consistent, but biased in finite samples
+    towards what can be seen: the bias grows with the dimension, the distance and a smaller
+    overlap. Measured: k = 5, N(0, I) against N(0.5, I), the mean over repeats is 0.12 for 0.125
+    in one dimension (n = m = 1000) and in ten dimensions 0.86 for 1.25 (n = m = 1000) and 0.91
+    (4000): a bias of -31 % and -27 %, many times the standard error, that more draws hardly cure.
+    It may come out negative when the truth is near 0.
 
-    Ties: a point with neighbours at distance zero looks on to the k-th neighbour that differs, and the
-    estimate counts how many lie within (by digamma, as in equation 29 of the paper), so duplicates and
-    rounded data give finite values. More than 5 % of them give a warning, since then there is hardly a
-    density.
+    Ties: a point with neighbours at distance zero looks on to the k-th neighbour that differs,
+    and the estimate counts how many lie within (by digamma, as in equation 29 of the paper), so
+    duplicates and rounded data give finite values. More than 5 % of them give a warning, since
+    then there is hardly a density.
 
     Args:
         x: draws of p, shape (n, d) or (n,).
@@ -142,4 +144,6 @@ def _log_ratios(x: np.ndarray, y: np.ndarray, k: int) -> tuple[np.ndarray, float
     rho, inside = _radius(x, x, k, own=True)
     nu, outside = _radius(x, y, k, own=False)
     values = x.shape[1] * (np.log(nu) - np.log(rho)) + np.log(len(y) / (len(x) - 1))
-    return values + digamma(inside) - digamma(outside), float(np.mean((inside != k) | (outside != k)))
+    return values + digamma(inside) - digamma(outside), float(
+        np.mean((inside != k) | (outside != k))
+    )

@@ -40,7 +40,7 @@ def _transpose(x: Array) -> Array:
 
 @jax.custom_jvp
 def _polar(m: Array) -> Array:
-    """The orthogonal matrix nearest to m."""
+    """Return the orthogonal matrix nearest to m."""
     left, _, right = jnp.linalg.svd(m)
     return left @ right
 
@@ -64,9 +64,7 @@ def _bures(tril_p: Array, tril_q: Array) -> Array:
 
 
 @_bures.defjvp
-def _bures_jvp(
-    primals: tuple[Array, Array], tangents: tuple[Array, Array]
-) -> tuple[Array, Array]:
+def _bures_jvp(primals: tuple[Array, Array], tangents: tuple[Array, Array]) -> tuple[Array, Array]:
     """U is the minimiser, so it does not enter the first derivative."""
     (p, q), (dp, dq) = primals, tangents
     u = _polar(_transpose(q) @ p)

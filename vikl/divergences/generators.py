@@ -1,8 +1,8 @@
 """Generators of f-divergences: `D_f(p || q) = E_q f(p/q)`, f convex, f(1) = 0.
 
 A `Generator` is written in log ratios and from both sides, so that nothing overflows and nothing
-cancels: `low(w) = f(e^w)` for w = log p - log q <= 0, weighted by q; and `high(w) = e^w f(e^-w)`, the
-same divergence seen from p, for w = log q - log p <= 0, weighted by p. f is normalised to
+cancels: `low(w) = f(e^w)` for w = log p - log q <= 0, weighted by q; and `high(w) = e^w f(e^-w)`,
+the same divergence seen from p, for w = log q - log p <= 0, weighted by p. f is normalised to
 `f'(1) = 0`, which changes no divergence and makes every term non-negative.
 """
 
@@ -12,6 +12,7 @@ from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
+from jax.core import Tracer
 
 from vikl._typing import Array, Float
 from vikl.divergences._power_kernels import Order, choose, over
@@ -41,7 +42,7 @@ class Generator:
     kink: bool = False
 
     def of(self, log_p: Array, log_q: Array, w: Array) -> Array:
-        """The non-negative terms `q f(p/q)`, from log densities and their difference w."""
+        """Return the non-negative terms `q f(p/q)`, from log densities and their difference w."""
         finite = jnp.isfinite(w)
         down = jnp.where(finite & (w <= 0), w, 0)
         up = jnp.where(finite & (w > 0), -w, 0)
@@ -60,16 +61,16 @@ def _weighted(log_weight: Array, value: Array) -> Array:
 
 
 def from_function(f: Callable[[Array], Array], name: str = "f-divergence") -> Generator:
-    """A `Generator` from a plain convex function of `u = p/q` with f(1) = 0.
+    """Return a `Generator` from a plain convex function of `u = p/q` with f(1) = 0.
 
     Args:
         f: elementwise and differentiable by jax; f(0) may be infinite.
         name: for messages.
 
     Returns:
-        A generator that is right to rounding of f: near p = q about half the digits are lost, unlike
-        in the ones of `vikl.divergences.generators`. Where p > 0 = q the result is NaN, because the
-        limit of f(u)/u is not known; give a `Generator` with `at_infinity` to say it.
+        A generator that is right to rounding of f: near p = q about half the digits are lost,
+        unlike in the ones of `vikl.divergences.generators`. Where p > 0 = q the result is NaN,
+        because the limit of f(u)/u is not known; give a `Generator` with `at_infinity` to say it.
 
     Examples:
         >>> import jax.numpy as jnp
@@ -95,9 +96,7 @@ def _skew_low(w: Array, a: float) -> Array:
     """`r log(r / m) - r + m` with r = e^w and m = (1-a) r + a."""
     m = 1 + (1 - a) * jnp.expm1(w)
     near = w > -1
-    log_ratio = jnp.where(
-        near, -jnp.log1p(a * jnp.expm1(-jnp.where(near, w, 0))), w - jnp.log(m)
-    )
+    log_ratio = jnp.where(near, -jnp.log1p(a * jnp.expm1(-jnp.where(near, w, 0))), w - jnp.log(m))
     return m * exp_bregman(log_ratio)
 
 
@@ -147,7 +146,7 @@ def _alpha_high(w: Array, order: Order) -> Array:
 
 
 def _alpha_low(w: Array, order: Order) -> Array:
-    """The same of order a >= 1/2: `(w e^w - E(w) - e^w k(-bw) / b) / a`, b = 1 - a."""
+    """Return the same of order a >= 1/2: `(w e^w - E(w) - e^w k(-bw) / b) / a`, b = 1 - a."""
     b = 1 - order
     near = jnp.abs(w) < 1
     small = jnp.where(near, w, 0)
@@ -157,7 +156,7 @@ def _alpha_low(w: Array, order: Order) -> Array:
 
 
 def _alpha_half(w: Array, order: Order) -> Array:
-    if isinstance(order, jax.core.Tracer):
+    if isinstance(order, Tracer):
         high = _alpha_high(w, jnp.minimum(order, 0.5))
         return jnp.where(order < 0.5, high, _alpha_low(w, jnp.maximum(order, 0.5)))
     return choose(order < 0.5, lambda: _alpha_high(w, order), lambda: _alpha_low(w, order))
@@ -166,7 +165,7 @@ def _alpha_half(w: Array, order: Order) -> Array:
 def alpha(order: Order) -> Generator:
     """`(1 - E_q (p/q)^order) / (order (1 - order))`; KL(p || q) at 1, KL(q || p) at 0."""
     inf = math.inf
-    if isinstance(order, jax.core.Tracer):
+    if isinstance(order, Tracer):
         at_zero = jnp.where(order > 0, 1 / jnp.where(order > 0, order, 1), inf)
         at_infinity = jnp.where(order < 1, 1 / jnp.where(order < 1, 1 - order, 1), inf)
     else:

@@ -1,23 +1,24 @@
 """Information of plain probability arrays: entropy, cross-entropy, KL and code lengths.
 
-**Purpose.** The numbers of information theory for arrays of probabilities (no distribution objects),
-in nats (`base=e`, the default) or bits (`base=2`). `vikl.info.logits` has the same words for arrays of
-unnormalised log probabilities; it is a room of its own, not a keyword, because a keyword would change
-what the positional arguments mean.
+**Purpose.** The numbers of information theory for arrays of probabilities (no distribution
+objects), in nats (`base=e`, the default) or bits (`base=2`). `vikl.info.logits` has the same
+words for arrays of unnormalised log probabilities; it is a room of its own, not a keyword,
+because a keyword would change what the positional arguments mean.
 
 **May import.** `vikl._typing` and nothing else of vikl (floor 1).
 
-**Conventions.** `0 log 0 = 0`; `+inf` where `p > 0 = q`; never negative. Bad input is an error outside
-`jax.jit`; inside it the affected entries are NaN. Where a true gradient is infinite (`-log p` at 0) the
-gradient returned is 0, so that it stays right after a softmax and never turns into NaN.
-The information gained in moving from a prior to a posterior is `kl_divergence(posterior, prior)`.
+**Conventions.** `0 log 0 = 0`; `+inf` where `p > 0 = q`; never negative. Bad input is an error
+outside `jax.jit`; inside it the affected entries are NaN. Where a true gradient is infinite
+(`-log p` at 0) the gradient returned is 0, so that it stays right after a softmax and never turns
+into NaN. The information gained in moving from a prior to a posterior is
+`kl_divergence(posterior, prior)`.
 
 **To add a quantity.** One function in a private module, checked with `_checks.probabilities` and
 summed from non-negative terms of `_stable`; re-export it below; add a row to `tests/test_info.py`.
 
-**Laws.** The worked examples to 1e-12 (float64) and 2e-6 (float32); cross-entropy = entropy + KL; zero
-at `p = q`; the gradient against finite differences along the simplex; jit = eager; errors that name
-the argument.
+**Laws.** The worked examples to 1e-12 (float64) and 2e-6 (float32); cross-entropy = entropy + KL;
+zero at `p = q`; the gradient against finite differences along the simplex; jit = eager; errors
+that name the argument.
 """
 
 from vikl.info import logits as logits

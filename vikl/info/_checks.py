@@ -4,9 +4,9 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.core import Tracer
 from jax.typing import ArrayLike
 
 from vikl._typing import Array, Bool, Float
@@ -19,7 +19,7 @@ Valid = Bool[Array, "..."] | None
 
 def is_concrete(x: Any) -> bool:
     """Whether the values of `x` can be looked at (not inside jit, grad or vmap)."""
-    return not isinstance(x, jax.core.Tracer)
+    return not isinstance(x, Tracer)
 
 
 def floating(name: str, x: ArrayInput) -> tuple[Float[Array, "..."], jnp.dtype]:
@@ -138,7 +138,7 @@ def log_weights(name: str, x: Float[Array, "..."]) -> Valid:
 
 
 def both(a: Valid, b: Valid) -> Valid:
-    """Valid in the first and in the second argument."""
+    """Return valid in the first and in the second argument."""
     if a is None or b is None:
         return b if a is None else a
     return a & b

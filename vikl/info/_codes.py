@@ -67,7 +67,8 @@ def huffman_code_lengths(p: ArrayInput) -> np.ndarray:
         p: a vector of probabilities that sums to one.
 
     Returns:
-        The lengths; 0 for a certain symbol, `inf` for a symbol of probability 0, which gets no word.
+        The lengths; 0 for a certain symbol, `inf` for a symbol of probability 0, which gets no
+        word.
 
     Raises:
         TypeError: if `p` is not floating.
@@ -99,8 +100,8 @@ def huffman_code_lengths(p: ArrayInput) -> np.ndarray:
 def expected_code_length(p: ArrayInput, lengths: ArrayInput) -> float:
     """Mean number of bits per symbol, `sum_i p_i length_i`, of a code used on data from p.
 
-    With the code of p it lies in `[H(p), H(p) + 1)` bits; with the code of another distribution q the
-    excess is about `KL(p || q)`.
+    With the code of p it lies in `[H(p), H(p) + 1)` bits; with the code of another distribution q
+    the excess is about `KL(p || q)`.
 
     Args:
         p: a vector of probabilities that sums to one: the data.

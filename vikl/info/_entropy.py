@@ -11,7 +11,7 @@ from vikl.info._stable import negative_xlogx
 
 
 def information(p: ArrayInput, base: float | int = math.e) -> Float[Array, "..."]:
-    """The information (surprise) of outcomes of probability `p`: `-log p`.
+    """Return the information (surprise) of outcomes of probability `p`: `-log p`.
 
     Args:
         p: probabilities in [0, 1], any shape; they need not sum to one.

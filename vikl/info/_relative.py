@@ -31,7 +31,8 @@ def cross_entropy(
 
     Args:
         p: probabilities that sum to one along `axis` (the truth: labels, one-hot or soft).
-        q: probabilities of the same outcomes (the model); batch axes broadcast against those of `p`.
+        q: probabilities of the same outcomes (the model); batch axes broadcast against those of
+        `p`.
         axis: the axis of outcomes.
         base: of the logarithm; `math.e` gives nats, 2 gives bits.
 
@@ -61,11 +62,13 @@ def cross_entropy(
 def kl_divergence(
     p: ArrayInput, q: ArrayInput, axis: int = -1, base: float | int = math.e
 ) -> Float[Array, "..."]:
-    """Relative entropy `KL(p || q) = sum_i p_i log(p_i / q_i)`, the extra code length of using q for p.
+    """Relative entropy `KL(p || q) = sum_i p_i log(p_i / q_i)`, the extra code length of using q
+    for p.
 
-    Summed as `sum_i (p_i log(p_i/q_i) - p_i + q_i)`, whose terms are non-negative, so that it is right
-    in float32 when p and q nearly agree. Its gradients are `log(p/q)` and `1 - p/q`: zero at p = q, and
-    the usual ones along the simplex (the textbook's `log(p/q) + 1` and `-p/q` differ by a constant).
+    Summed as `sum_i (p_i log(p_i/q_i) - p_i + q_i)`, whose terms are non-negative, so that it is
+    right in float32 when p and q nearly agree. Its gradients are `log(p/q)` and `1 - p/q`: zero
+    at p = q, and the usual ones along the simplex (the textbook's `log(p/q) + 1` and `-p/q`
+    differ by a constant).
 
     Args:
         p: probabilities that sum to one along `axis`.
@@ -97,7 +100,8 @@ def mutual_information(joint: ArrayInput, base: float | int = math.e) -> Float[A
     """Mutual information `I(X; Y) = KL(joint || product of its marginals)`.
 
     Args:
-        joint: probabilities of pairs (x, y) on the last two axes, which together sum to one; further
+        joint: probabilities of pairs (x, y) on the last two axes, which together sum to one;
+        further
             axes are a batch.
         base: of the logarithm; `math.e` gives nats, 2 gives bits.
 

@@ -1,8 +1,8 @@
 """Small differences without cancellation: what every non-negative form is summed from.
 
-Each function is exact to a few units in the last place for all real arguments, exactly 0 at 0, and has
-accurate first and second derivatives there (a polynomial, not a difference). They are compiled, because a
-polynomial of twenty terms is slow when every term is its own call.
+Each function is exact to a few units in the last place for all real arguments, exactly 0 at 0,
+and has accurate first and second derivatives there (a polynomial, not a difference). They are
+compiled, because a polynomial of twenty terms is slow when every term is its own call.
 """
 
 import math
@@ -64,8 +64,8 @@ def bregman_xlogx(d: Float[Array, "..."]) -> Float[Array, "..."]:
 def relative_entropy_terms(p: Float[Array, "..."], q: Float[Array, "..."]) -> Float[Array, "..."]:
     """`p log(p/q) - p + q >= 0` elementwise; `q` where p = 0, `+inf` where p > 0 = q.
 
-    `q ((1+d) log(1+d) - d)` with `d = (p - q)/q` where p and q are near, so that the sum is right in
-    float32 when the two arrays nearly agree.
+    `q ((1+d) log(1+d) - d)` with `d = (p - q)/q` where p and q are near, so that the sum is right
+    in float32 when the two arrays nearly agree.
     """
     both = (p > 0) & (q > 0)
     near = both & (jnp.abs(p - q) < q / 2)

@@ -1,8 +1,9 @@
 """The words of `vikl.info` for arrays of logits: unnormalised log probabilities.
 
-`softmax(logits)` are the probabilities; adding a constant to all logits of a row changes nothing. A logit
-may be `-inf` (probability 0) or `+inf` (all the probability). A module of its own rather than a keyword:
-`kl_divergence(a, b)` should not mean two things. To mix the two, pass `jnp.log(probabilities)`.
+`softmax(logits)` are the probabilities; adding a constant to all logits of a row changes nothing.
+A logit may be `-inf` (probability 0) or `+inf` (all the probability). A module of its own rather
+than a keyword: `kl_divergence(a, b)` should not mean two things. To mix the two, pass
+`jnp.log(probabilities)`.
 """
 
 import math
@@ -36,8 +37,9 @@ def log_ratio(
 ) -> tuple[Float[Array, "*batch n"], Float[Array, "*batch n"], Float[Array, "*batch n"]]:
     """`log p`, `log q` and `log p - log q` of two rows of logits.
 
-    The ratio is formed from the centred difference of the logits where that is small, so that it keeps
-    its digits when the rows nearly agree; it is -inf, +inf or 0 where p, q or both are zero.
+    The ratio is formed from the centred difference of the logits where that is small, so that it
+    keeps its digits when the rows nearly agree; it is -inf, +inf or 0 where p, q or both are
+    zero.
     """
     log_p, log_q = log_softmax(a), log_softmax(b)
     both = (log_p > -jnp.inf) & (log_q > -jnp.inf)
@@ -79,7 +81,8 @@ def _pair(
 def information(
     logits: ArrayInput, axis: int = -1, base: float | int = math.e
 ) -> Float[Array, "..."]:
-    """The information `-log softmax(logits)` of every outcome, in nats or in units of `base`.
+    """Return the information `-log softmax(logits)` of every outcome, in nats or in units of
+    `base`.
 
     Args:
         logits: unnormalised log probabilities.
@@ -173,7 +176,8 @@ def cross_entropy(
 
     Raises:
         TypeError: if an array is not floating.
-        ValueError: on empty arrays or shapes that do not fit; outside jit, if a row has NaN or only -inf.
+        ValueError: on empty arrays or shapes that do not fit; outside jit, if a row has NaN or
+        only -inf.
 
     Examples:
         >>> import vikl.info
@@ -193,8 +197,8 @@ def kl_divergence(
 ) -> Float[Array, "..."]:
     """`KL(softmax(logits_p) || softmax(logits_q))`, in nats or in units of `base`.
 
-    With `w = log p - log q` from centred differences it is the sum of `p (exp(-w) - 1 + w)`, whose terms
-    are non-negative.
+    With `w = log p - log q` from centred differences it is the sum of `p (exp(-w) - 1 + w)`,
+    whose terms are non-negative.
 
     Args:
         logits_p: unnormalised log probabilities of p.
@@ -207,7 +211,8 @@ def kl_divergence(
 
     Raises:
         TypeError: if an array is not floating.
-        ValueError: on empty arrays or shapes that do not fit; outside jit, if a row has NaN or only -inf.
+        ValueError: on empty arrays or shapes that do not fit; outside jit, if a row has NaN or
+        only -inf.
 
     Examples:
         >>> import vikl.info
@@ -223,7 +228,7 @@ def kl_divergence(
 
 @jax.jit
 def _relative(a: Float[Array, "*batch n"], b: Float[Array, "*batch n"]) -> Float[Array, "*batch"]:
-    """The sum behind `kl_divergence`."""
+    """Return the sum behind `kl_divergence`."""
     log_p, log_q, w = log_ratio(a, b)
     finite = jnp.isfinite(w)
     up, down = jnp.where(finite & (w > 0), w, 0), jnp.where(finite & (w <= 0), w, 0)
