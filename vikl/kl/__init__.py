@@ -17,6 +17,10 @@ How to add a pair.
 3. Register it in `_numpyro_pairs.py`, and give it a row in `tests/kl_cases.py`.
 """
 
+from ._circular import continuous_bernoulli as continuous_bernoulli
+from ._circular import continuous_bernoulli_uniform as continuous_bernoulli_uniform
+from ._circular import uniform_continuous_bernoulli as uniform_continuous_bernoulli
+from ._circular import von_mises as von_mises
 from ._counts import bernoulli_poisson as bernoulli_poisson
 from ._counts import binomial as binomial
 from ._counts import binomial_logits as binomial_logits
@@ -38,6 +42,12 @@ from ._gamma import exponential as exponential
 from ._gamma import gamma as gamma
 from ._gamma import inverse_gamma as inverse_gamma
 from ._gamma import wishart as wishart
+from ._heavy import logistic as logistic
+from ._heavy import logistic_normal as logistic_normal
+from ._heavy import normal_logistic as normal_logistic
+from ._heavy import normal_student_t as normal_student_t
+from ._heavy import student_t as student_t
+from ._heavy import student_t_normal as student_t_normal
 from ._kernel import checked as checked
 from ._location_scale import cauchy as cauchy
 from ._location_scale import gumbel as gumbel
@@ -46,9 +56,41 @@ from ._location_scale import pareto as pareto
 from ._location_scale import uniform as uniform
 from ._location_scale import weibull as weibull
 from ._low_rank import low_rank_normal as low_rank_normal
+from ._mixed import beta_uniform as beta_uniform
+from ._mixed import exponential_gamma as exponential_gamma
+from ._mixed import exponential_gumbel as exponential_gumbel
+from ._mixed import gamma_exponential as gamma_exponential
+from ._mixed import gamma_gumbel as gamma_gumbel
+from ._mixed import gamma_log_normal as gamma_log_normal
+from ._mixed import uniform_beta as uniform_beta
+from ._mixed import uniform_gumbel as uniform_gumbel
+from ._mixed_gamma import beta_exponential as beta_exponential
+from ._mixed_gamma import beta_gamma as beta_gamma
+from ._mixed_gamma import exponential_weibull as exponential_weibull
+from ._mixed_gamma import gamma_inverse_gamma as gamma_inverse_gamma
+from ._mixed_gamma import half_normal_exponential as half_normal_exponential
+from ._mixed_gamma import inverse_gamma_gamma as inverse_gamma_gamma
+from ._mixed_gamma import log_normal_gamma as log_normal_gamma
+from ._mixed_gamma import pareto_exponential as pareto_exponential
+from ._mixed_gamma import pareto_gamma as pareto_gamma
+from ._mixed_gamma import uniform_exponential as uniform_exponential
+from ._mixed_gamma import uniform_gamma as uniform_gamma
+from ._mixed_gamma import weibull_exponential as weibull_exponential
+from ._mixed_gamma import weibull_gamma as weibull_gamma
+from ._mixed_normal import beta_normal as beta_normal
+from ._mixed_normal import exponential_normal as exponential_normal
+from ._mixed_normal import gamma_normal as gamma_normal
+from ._mixed_normal import gumbel_normal as gumbel_normal
+from ._mixed_normal import laplace_normal as laplace_normal
+from ._mixed_normal import normal_gumbel as normal_gumbel
+from ._mixed_normal import normal_laplace as normal_laplace
+from ._mixed_normal import pareto_normal as pareto_normal
+from ._mixed_normal import uniform_normal as uniform_normal
 from ._normal import diagonal_normal as diagonal_normal
 from ._normal import half_normal as half_normal
 from ._normal import log_normal as log_normal
 from ._normal import multivariate_normal as multivariate_normal
 from ._normal import multivariate_normal_covariance as multivariate_normal_covariance
 from ._normal import normal as normal
+from ._truncated import kumaraswamy_beta as kumaraswamy_beta
+from ._truncated import truncated_normal as truncated_normal

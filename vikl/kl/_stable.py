@@ -46,17 +46,18 @@ def _phi(x: Array, ratio: Array) -> Array:
 @_phi.defjvp
 def _phi_jvp(primals, tangents):
     x, ratio = primals
-    return _phi(x, ratio), (x / ratio) * tangents[0]
+    # through the ratio, not through x = ratio − 1, whose slopes cancel where the ratio is small
+    return _phi(x, ratio), (x / ratio) * tangents[1]
 
 
 def phi(x: Array, ratio: Array | None = None) -> Array:
-    """x − log1p(x) >= 0. Pass `ratio` = 1 + x where it is known without the rounding of that sum."""
+    """Return x − log1p(x) >= 0. Pass `ratio` = 1 + x where that is known without rounding."""
     x, ratio = jnp.broadcast_arrays(x, 1.0 + x if ratio is None else ratio)
     return _phi(x, ratio)
 
 
 def log_ratio(p: Array, q: Array, difference: Array | None = None) -> Array:
-    """log(p / q), exact to rounding also when the two nearly agree; p = 0 gives a finite −log(tiny)."""
+    """Return log(p / q), exact also when the two nearly agree; p = 0 gives the finite log(tiny)."""
     tiny = np.finfo(p.dtype).tiny
     difference = p - q if difference is None else difference
     x = difference / jnp.where(q == 0, 1.0, q)
@@ -94,7 +95,7 @@ def _entropy_term_jvp(primals, tangents):
 
 
 def entropy_term(p: Array, q: Array, difference: Array | None = None) -> Array:
-    """p log(p / q) − p + q >= 0, with 0 log 0 = 0 and +inf where p > 0 = q.
+    """Return p log(p / q) − p + q >= 0, with 0 log 0 = 0 and +inf where p > 0 = q.
 
     `difference` is p − q where it is known better than by subtracting (1 − p against 1 − q).
     The slope in p is log(p / q), that in q is 1 − p / q; both are finite everywhere.
@@ -140,7 +141,7 @@ def split(x: Array) -> tuple[Array, Array]:
         integer, mask = jnp.uint32, np.uint32(0xFFFFF000)
     bits = jax.lax.bitcast_convert_type(x, integer)
     high = jax.lax.bitcast_convert_type(bits & mask, x.dtype)
-    return high, jnp.where(jnp.isfinite(x), x - high, 0.0)
+    return high, x - high
 
 
 @jax.custom_jvp
@@ -166,7 +167,7 @@ STIRLING = (
 
 
 def _inverse_power_bregman(i: Array, j: Array, n: int) -> Array:
-    """Bregman divergence of x^(−n) between B = 1/j and A = 1/i, without the factor (B − A)² i² j."""
+    """Bregman divergence of x^(−n) from A = 1/i to B = 1/j, without the factor (B − A)² i² j."""
     total = jnp.ones_like(i)  # coefficient n − l of j^l i^(n−1−l), by Horner in j from l = n − 1
     power = jnp.ones_like(i)
     for weight in range(2, n + 1):
