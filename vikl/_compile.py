@@ -20,6 +20,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.core import Tracer
 
 _LIBRARIES = frozenset({"optax", "jax", "equinox", "vikl"})
 _CAPACITY = 128
@@ -83,7 +84,7 @@ class Program:
         """
         leaves, treedef = _flatten(args)
         arrays = [v for v in leaves if eqx.is_array(v)]
-        if jax.config.jax_disable_jit or any(isinstance(v, jax.core.Tracer) for v in arrays):
+        if _jit_is_off() or any(isinstance(v, Tracer) for v in arrays):
             return self.fn  # inside someone else's trace, or with jit switched off
         key = (
             treedef,
@@ -115,6 +116,8 @@ class _Version:
             values, self._structure = jax.tree.flatten(dynamic)
             return values
 
+        self._structure: Any = None
+        self._rest: Any = None
         started = time.perf_counter()
         self._compiled = jax.jit(flat).lower([v for v in leaves if eqx.is_array(v)]).compile()
         record = _RECORD.get()
@@ -125,6 +128,10 @@ class _Version:
     def __call__(self, *args: Any) -> Any:
         values = self._compiled([v for v in _flatten(args)[0] if eqx.is_array(v)])
         return eqx.combine(jax.tree.unflatten(self._structure, values), self._rest)
+
+
+def _jit_is_off() -> bool:
+    return bool(getattr(jax.config, "jax_disable_jit", False))
 
 
 def _flatten(args: tuple) -> tuple[list, Any]:
@@ -146,7 +153,7 @@ class _ByIdentity:
         return id(self.value)
 
 
-def fingerprint(value: Any, _seen: tuple[int, ...] = ()) -> Hashable:
+def fingerprint(value: Any, _seen: tuple[int, ...] = ()) -> Any:
     """Return a hashable stand-in for `value`, equal for two values that compute the same."""
     if id(value) in _seen:
         return ("cycle", _seen.index(id(value)))
@@ -160,17 +167,21 @@ def fingerprint(value: Any, _seen: tuple[int, ...] = ()) -> Hashable:
         return (type(value), *(fingerprint(v, seen) for v in value))
     if isinstance(value, dict):
         return (dict, *((fingerprint(k), fingerprint(v, seen)) for k, v in value.items()))
-    if isinstance(value, (np.ndarray, jax.Array)) and not isinstance(value, jax.core.Tracer):
-        array = np.asarray(value) if not jax.dtypes.issubdtype(value.dtype, jax.dtypes.extended) \
-            else np.asarray(jax.random.key_data(value))  # fmt: skip
+    if isinstance(value, (np.ndarray, jax.Array)) and not isinstance(value, Tracer):
+        is_key = jnp.issubdtype(value.dtype, jax.dtypes.prng_key)
+        array = np.asarray(jax.random.key_data(value) if is_key else value)
         return ("array", array.shape, str(value.dtype), array.tobytes())
     if isinstance(value, (bool, int, float, complex, str, bytes, type(None))):
         return (type(value), repr(value))  # repr tells 0.0 from -0.0 and equates nan with nan
+    return value if _hashes(value) else _ByIdentity(value)
+
+
+def _hashes(value: Any) -> bool:
     try:
         hash(value)
-    except TypeError:
-        return _ByIdentity(value)
-    return value
+    except TypeError:  # a tuple of lists, say
+        return False
+    return True
 
 
 def _function_fingerprint(fn: types.FunctionType, seen: tuple[int, ...]) -> Hashable:

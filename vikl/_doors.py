@@ -1,4 +1,4 @@
-"""How guests are let in: optional and slow-to-import libraries, imported by the call that needs them.
+"""How guests are let in: optional or slow libraries, imported by the call that needs them.
 
 Floor 0. `require("numpyro.distributions")` imports on first use; a library that is not installed
 raises an `ImportError` that says which extra brings it.

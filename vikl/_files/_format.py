@@ -5,6 +5,7 @@ import struct
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 FORMAT = "vikl checkpoint"
@@ -46,7 +47,7 @@ def is_array(leaf: Any) -> bool:
 
 def is_key(leaf: Any) -> bool:
     """Whether the array `leaf` consists of typed PRNG keys."""
-    return bool(jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key))
+    return bool(jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key))
 
 
 def describe(leaf: Any) -> str:

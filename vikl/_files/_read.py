@@ -197,7 +197,7 @@ def _compare(path: str, manifest: dict, template: Any) -> None:
         "Use the target, family, optimizer and settings it was saved with, or another path to "
         "start afresh."
     )
-    if manifest["x64"] != bool(jax.config.jax_enable_x64):
+    if manifest["x64"] != jax.config.read("jax_enable_x64"):
         advice += f" It was saved with jax_enable_x64={manifest['x64']}, which is not so now."
     leaves = jax.tree_util.tree_leaves_with_path(template)
     wanted = {jax.tree_util.keystr(at): describe(leaf) for at, leaf in leaves if is_array(leaf)}

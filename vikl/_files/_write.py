@@ -98,7 +98,7 @@ def _describe_all(tree: Any, header: dict) -> tuple[bytes, list[tuple[str, np.nd
         "format": FORMAT,
         "format_version": FORMAT_VERSION,
         "versions": _versions(),
-        "x64": bool(jax.config.jax_enable_x64),
+        "x64": jax.config.read("jax_enable_x64"),
         "structure": structure_of(jax.tree.structure(tree)),
         "leaves": leaves,
         "header": header,

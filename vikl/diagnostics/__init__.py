@@ -14,8 +14,14 @@ Laws: right on a known answer; flags a deliberately bad q; reductions over draws
 host; what is not finite is counted and said, never dropped; k-hat alone never says "good".
 """
 
-from ._psis import fit_generalized_pareto as fit_generalized_pareto
+from ._check import check as check
+from ._moments import MomentShifts as MomentShifts
+from ._moments import moment_shifts as moment_shifts
+from ._probe import ModeProbe as ModeProbe
+from ._probe import mode_probe as mode_probe
 from ._psis import pareto_smooth as pareto_smooth
+from ._report import Report as Report
+from ._verdict import VERDICTS as VERDICTS
 from ._weighted import WeightedDraws as WeightedDraws
 from ._weighted import draw_weighted as draw_weighted
 from ._weighted import resample as resample

@@ -40,7 +40,8 @@ class WeightedDraws:
         bad = f", {self.num_bad} of them bad" if self.num_bad else ""
         return (
             f"WeightedDraws({self.num_draws} draws{bad}: ELBO {self.elbo:.4g} ± "
-            f"{self.elbo_std_error:.2g}, relative ESS {self.relative_ess:.3g}, k-hat {self.khat:.2f})"
+            f"{self.elbo_std_error:.2g}, relative ESS {self.relative_ess:.3g}, "
+            f"k-hat {self.khat:.2f})"
         )
 
     @property
@@ -206,7 +207,7 @@ def resample(weighted: WeightedDraws, key: PRNGKey, num_draws: int) -> Int[ndarr
             f"`weighted` should have at least one draw with a finite weight; all "
             f"{weighted.num_draws} are NaN or infinite. Check the log density where q has its mass."
         )
-    rng = np.random.default_rng(np.asarray(_seed(key)))
+    rng = np.random.default_rng(seed_of(key))
     positions = (rng.uniform() + np.arange(num_draws)) / num_draws
     cumulative = np.cumsum(weights)
     indices = np.searchsorted(cumulative / cumulative[-1], positions, side="right")
@@ -216,6 +217,11 @@ def resample(weighted: WeightedDraws, key: PRNGKey, num_draws: int) -> Int[ndarr
 @compile_once
 def _seed(key: Any) -> Array:
     return jax.random.bits(key, (4,), jnp.uint32)
+
+
+def seed_of(key: PRNGKey) -> ndarray:
+    """Return a seed for NumPy that depends on a JAX key only."""
+    return np.asarray(_seed(key))
 
 
 def check_count(value: Any, name: str) -> None:

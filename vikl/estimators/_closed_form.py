@@ -7,7 +7,7 @@ import jax
 from .._typing import Array, Float, PRNGKey, Scalar
 from ..families import Family, entropy
 from ..kl._registry import kl_divergence
-from ._base import Estimator, Integrand, split
+from ._base import Estimator, Integrand
 from ._pathwise import Pathwise
 
 

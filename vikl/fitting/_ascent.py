@@ -23,7 +23,7 @@ class Climb:
     changes: list = dataclasses.field(default_factory=list)
     length: float = 1.0
     backtracks: int = 0
-    direction: np.ndarray | None = None
+    direction: np.ndarray = dataclasses.field(default_factory=lambda: np.zeros(0))
     done: str = ""
 
     def aim(self) -> None:
@@ -64,7 +64,6 @@ class Climb:
         else:
             self.aim()
 
-
     def scale(self) -> np.ndarray:
         """Return a scale (dim, dim) whose outer product is the inverse Hessian estimate."""
         dense = np.stack([self.inverse_hessian_times(row) for row in np.eye(len(self.x))])
@@ -73,7 +72,7 @@ class Climb:
 
 
 def climb(
-    evaluate: Evaluate, starts: np.ndarray, precision: float, max_iterations: int = 400
+    evaluate: Evaluate, starts: np.ndarray, precision: float, max_iterations: int = 60
 ) -> list[Climb]:
     """Climb from each row of `starts` (k, dim) at once; a start with no finite value is left out.
 
@@ -125,7 +124,8 @@ def curvature(evaluate: Evaluate, x: np.ndarray, scale: np.ndarray, step: float)
     forward, backward = x + step * scale.T, x - step * scale.T
     _, gradients = evaluate(np.concatenate([forward, backward]))
     dim = len(x)
-    hessian = (gradients[:dim] - gradients[dim:]) @ scale / (2 * step)
+    change = gradients[:dim] - gradients[dim:]
+    hessian = np.where(np.isfinite(change), change, 0.0) @ scale / (2 * step)
     return (hessian + hessian.T) / 2
 
 
@@ -140,7 +140,7 @@ def whiten(scale: np.ndarray, hessian: np.ndarray, widest: float) -> np.ndarray:
 
 
 def newton(
-    evaluate: Evaluate, x: np.ndarray, scale: np.ndarray, rounds: int = 6
+    evaluate: Evaluate, x: np.ndarray, scale: np.ndarray, rounds: int = 12
 ) -> tuple[np.ndarray, np.ndarray, float]:
     """Polish a mode by Newton steps in whitened coordinates; return it, its scale and log density.
 
@@ -152,7 +152,8 @@ def newton(
         # the first scale is a guess: keep the differences local; once whitened, larger steps
         # average over the posterior and drown rounding errors
         hessian = curvature(evaluate, x, scale, 1e-2 if round_ == 0 else 1e-1)
-        scale = whiten(scale, hessian, 1e3 if round_ == 0 else 10.0)
+        bends = np.linalg.eigvalsh(-hessian)
+        scale = whiten(scale, hessian, widest=100.0)
         here, gradient = evaluate(x[None])
         value = float(here[0])
         step = scale @ (scale.T @ gradient[0])
@@ -164,6 +165,6 @@ def newton(
             best = int(np.argmax(np.where(np.isfinite(values), values, -np.inf)))
             if values[best] > value:
                 x, value = x + lengths[best] * step, float(values[best])
-        if round_ > 0 and gain < 1e-2:
+        elif bends[0] > 0.25 and bends[-1] < 4.0:
             break
     return x, scale, value

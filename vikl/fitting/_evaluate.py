@@ -42,7 +42,9 @@ class Evaluator:
 
     def _batch(self, rows: np.ndarray, size: int) -> tuple[np.ndarray, np.ndarray]:
         padded = np.concatenate([rows, np.repeat(rows[-1:], size - len(rows), axis=0)])
-        value, gradient = _values_and_gradients(self.target, padded.astype(self.target.dtype))
+        with np.errstate(over="ignore"):  # a runaway point becomes inf, and is judged as such
+            padded = padded.astype(self.target.dtype)
+        value, gradient = _values_and_gradients(self.target, padded)
         self.num_gradients += size
         n = len(rows)
         return np.asarray(value, np.float64)[:n], np.asarray(gradient, np.float64)[:n]

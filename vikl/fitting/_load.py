@@ -1,6 +1,7 @@
 """Reading fits back from files."""
 
 from pathlib import Path
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -48,16 +49,17 @@ def load(path: str | Path, target: Target, family: Family | None = None) -> Post
         name = header["family"]
         if name not in _FAMILIES:
             raise CheckpointError(
-                f"`path` {path} holds a fit of the family {name}, which vikl does not know by name. "
+                f"`path` {path} holds a fit of the family {name}, unknown to vikl by name. "
                 "Give an instance of the same structure as `family`."
             )
         family = _FAMILIES[name].init(jnp.zeros(target.dim, target.dtype))
     num, dim = header["num_draws"], target.dim
     draws = tuple(np.zeros(shape, target.dtype) for shape in ((num, dim), (num,), (num,)))
-    (family, weighted), header = load_tree(Path(path), (family, draws))
+    template: Any = (family, draws)
+    (fitted, weighted), header = load_tree(Path(path), template)
     return Posterior(
         target=target,
-        family=family,
+        family=fitted,
         ending=Ending(header["status"], header["because"], tuple(header["notes"])),
         history={k: np.asarray(v) for k, v in header["history"].items()},
         weighted=WeightedDraws(*weighted),

@@ -2,12 +2,14 @@
 
 import dataclasses
 from collections.abc import Callable
+from typing import NamedTuple
 
 import numpy as np
 
 from ._ascent import Evaluate
 
-_FULL_STEPS = 8  # unit steps first: a normal target is exact after one
+_FULL_STEPS = 12  # unit steps first: a normal target is exact after one
+_FULL_STEPS_AT_LEAST = 2
 _DECAY = 0.6  # then steps of t^-0.6, averaged: Polyak & Juditsky (1992)
 _LARGEST_CHANGE = 4.0  # of a precision, in one step
 _LOG_2PI = float(np.log(2 * np.pi))
@@ -49,12 +51,21 @@ class Round:
         return 0.5 * float(self.step @ self.step) + 0.25 * float(np.sum(self.bend**2))
 
 
+class Row(NamedTuple):
+    """A row of the record: gradients so far, ELBO and its standard error, entropy (nats)."""
+
+    step: int
+    elbo: float
+    elbo_std_error: float
+    entropy: float
+
+
 @dataclasses.dataclass
 class Ascent:
     """The record of a run of natural-gradient steps."""
 
     moments: Moments
-    history: list[tuple[int, float, float]]  # gradients so far, ELBO, its standard error
+    history: list[Row]
     converged: bool
     reason: str
     elbo: float
@@ -65,16 +76,44 @@ def draw_noise(rng: np.random.Generator, num: int, dim: int, matched: bool) -> n
     """Return `num` antithetic standard normal rows; `matched` gives them exactly unit covariance.
 
     With exactly matched moments every average of a quadratic is exact, and so is the step on a
-    normal target. It takes at least 2·dim rows; with fewer, it is left out.
+    normal target. It takes 4·dim rows (with 2·dim every row would have the same length); with
+    fewer, matching is left out.
     """
     half = rng.normal(size=(num // 2, dim))
-    if matched and len(half) >= dim:
+    if matched and len(half) >= 2 * dim:
         root = np.linalg.cholesky(half.T @ half / len(half))
         half = np.linalg.solve(root, half.T).T
     return np.concatenate([half, -half])
 
 
-def look(evaluate: Evaluate, q: Moments, noise: np.ndarray) -> Round:
+class Shape(NamedTuple):
+    """Which covariances a normal may have: what is kept of a matrix, how many numbers that is."""
+
+    project: Callable[[np.ndarray], np.ndarray]
+    count: Callable[[int], int]
+
+    def update(self, q: Moments, seen: Round, rate: float, radius: float) -> Moments:
+        """Return q after a natural-gradient step of length `rate` on its precision and mean.
+
+        The precision moves by Λ ← Λ − rate · (2∂ELBO/∂Σ), eigenvalue by eigenvalue within a factor
+        of four, so it stays positive; the mean by rate · Λ⁻¹ ∂ELBO/∂μ, within `radius` sds.
+
+        References:
+            Khan & Rue (2023), The Bayesian learning rule.
+        """
+        values, vectors = np.linalg.eigh(seen.bend)
+        precision = np.clip(1 - rate * values, 1 / _LARGEST_CHANGE, _LARGEST_CHANGE)
+        move = (vectors / precision) @ (vectors.T @ (rate * seen.step))
+        move *= min(1.0, radius / max(float(np.linalg.norm(move)), 1e-300))
+        scale = q.scale @ self.project(vectors / np.sqrt(precision) @ vectors.T)
+        return Moments(q.mean + q.scale @ move, scale)
+
+
+FULL = Shape(lambda matrix: matrix, lambda dim: dim * (dim + 3) // 2)
+DIAGONAL = Shape(lambda matrix: np.diag(np.diagonal(matrix)), lambda dim: 2 * dim)
+
+
+def look(evaluate: Evaluate, q: Moments, noise: np.ndarray, shape: Shape = FULL) -> Round:
     """Evaluate the target at q's draws and estimate ELBO, gradients and their noise.
 
     With x = mean + scale z and r(z) = scaleᵀ∇log p(x) + z, the whitened gradient of log p − log q,
@@ -85,49 +124,28 @@ def look(evaluate: Evaluate, q: Moments, noise: np.ndarray) -> Round:
     fine = np.isfinite(values) & np.isfinite(gradients).all(axis=1)
     count = max(int(fine.sum()), 1)
     residual = np.where(fine[:, None], np.where(fine[:, None], gradients, 0) @ q.scale + noise, 0)
-    step = residual.sum(axis=0) / count
-    bend = noise.T @ residual / count
-    bend = (bend + bend.T) / 2
-    half = len(noise) // 2
-    pairs = (residual[:half] + residual[half:]) / 2
-    odd = (residual[:half] - residual[half:]) / 2
-    scatter = np.sum((pairs - pairs.mean(axis=0)) ** 2) / max(half - 1, 1) / half
-    products = np.sum((noise[:half] ** 2).sum(axis=1) * (odd**2).sum(axis=1)) / half
-    spread = max(products - float(np.sum(bend**2)), 0.0) / max(half - 1, 1)
+    # two halves, each of whole antithetic pairs: their difference is the noise of their mean
+    steps, bends = zip(*(_gradient(noise[i::2], residual[i::2], shape) for i in (0, 1)))
+    scale = len(noise) / count
+    step, bend = (steps[0] + steps[1]) * scale / 2, (bends[0] + bends[1]) * scale / 2
+    noise_nats = (
+        0.5 * np.sum((steps[0] - steps[1]) ** 2) + 0.25 * np.sum((bends[0] - bends[1]) ** 2)
+    ) / 4
     elbo = values[fine].mean() + q.entropy if fine.any() else -np.inf
+    half = len(noise) // 2
     pair_values = (values[:half] + values[half:])[fine[:half] & fine[half:]] / 2
-    std_error = pair_values.std(ddof=1) / np.sqrt(len(pair_values)) if len(pair_values) > 1 else np.inf
-    # E‖sym(z rᵀ)‖² is at most half of E‖z rᵀ‖² plus the diagonal's share: 0.25·½ rounds up to 0.15
-    noise_nats = 0.5 * scatter + 0.15 * spread
+    std_error = np.inf
+    if len(pair_values) > 1:
+        std_error = pair_values.std(ddof=1) / np.sqrt(len(pair_values))
     return Round(float(elbo), float(std_error), step, bend, float(noise_nats), len(fine) - count)
 
 
-def full_update(q: Moments, seen: Round, rate: float, radius: float) -> Moments:
-    """Return q after a natural-gradient step of length `rate` on its precision and mean.
-
-    The precision moves by Λ ← Λ − rate · (2∂ELBO/∂Σ), eigenvalue by eigenvalue within a factor
-    of four, so it stays positive; the mean by rate · Λ⁻¹ ∂ELBO/∂μ, within `radius` sds.
-
-    References:
-        Khan & Rue (2023), The Bayesian learning rule.
-    """
-    values, vectors = np.linalg.eigh(seen.bend)
-    precision = np.clip(1 - rate * values, 1 / _LARGEST_CHANGE, _LARGEST_CHANGE)
-    move = (vectors / precision) @ (vectors.T @ (rate * seen.step))
-    move *= min(1.0, radius / max(float(np.linalg.norm(move)), 1e-300))
-    return Moments(q.mean + q.scale @ move, q.scale @ (vectors / np.sqrt(precision)))
-
-
-def diagonal_update(q: Moments, seen: Round, rate: float, radius: float) -> Moments:
-    """Return mean-field q after the same step, restricted to a diagonal covariance."""
-    bend = np.diagonal(seen.bend)
-    precision = np.clip(1 - rate * bend, 1 / _LARGEST_CHANGE, _LARGEST_CHANGE)
-    move = rate * seen.step / precision
-    move *= min(1.0, radius / max(float(np.linalg.norm(move)), 1e-300))
-    return Moments(q.mean + q.scale @ move, q.scale / np.sqrt(precision))
-
-
-Update = Callable[[Moments, Round, float, float], Moments]
+def _gradient(
+    noise: np.ndarray, residual: np.ndarray, shape: Shape
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return the ELBO's gradient in the whitened mean, and twice that in the covariance."""
+    bend = noise.T @ residual / len(noise)
+    return residual.mean(axis=0), shape.project((bend + bend.T) / 2)
 
 
 def ascend(
@@ -138,7 +156,7 @@ def ascend(
     num_draws: int,
     max_rounds: int,
     tolerance: float,
-    update: Update = full_update,
+    shape: Shape = FULL,
     first_count: int = 0,
     watch: Callable[[Moments, int, Round], bool] | None = None,
 ) -> Ascent:
@@ -152,19 +170,24 @@ def ascend(
     """
     dim = len(q.mean)
     radius = largest_radius = 1.5 * np.sqrt(dim)
-    best, best_round, average = q, None, _Average()
-    history: list[tuple[int, float, float]] = []
-    settled, used, reason, converged = 0, first_count, "", False
+    # a sum of n squared noises is within this factor of its mean
+    doubt = 1 + 6 * np.sqrt(2 / shape.count(dim))
+    best, best_round, average = q, None, _Average(doubt)
+    history: list[Row] = []
+    used, reason, converged = first_count, "the budget is spent", False
     for t in range(max_rounds):
-        seen = look(evaluate, q, draw_noise(rng, num_draws, dim, matched=True))
+        # matched moments make a quadratic exact, but with few rows also every radius alike, which
+        # is a bias for heavy tails: then they are for the way, not for the average at its end
+        matched = average.count == 0 or num_draws >= 8 * dim
+        noise = draw_noise(rng, num_draws, dim, matched)
+        seen = look(evaluate, q, noise, shape)
         used += num_draws
-        history.append((used, seen.elbo, seen.elbo_std_error))
+        history.append(Row(used, seen.elbo, seen.elbo_std_error, q.entropy))
         if watch is not None and watch(q, used, seen):
             reason = "stopped by the caller"
             break
         if best_round is not None and _worse(seen, best_round):
-            q, radius, settled = best, radius / 2, 0
-            average = _Average()
+            q, radius, average = best, radius / 2, _Average(doubt)
             if radius < 1e-3 * largest_radius:
                 reason = "no step improved the ELBO"
                 break
@@ -172,23 +195,28 @@ def ascend(
             continue
         if best_round is None or seen.elbo > best_round.elbo:
             best, best_round = q, seen
-        settled = settled + 1 if seen.gain - 2 * seen.noise < tolerance else 0
-        rate = 1.0 if settled < 2 and t < _FULL_STEPS else (average.count + 2.0) ** -_DECAY
-        q = update(q, seen, rate, radius)
-        radius = min(1.3 * radius, largest_radius)
-        if settled >= 1:
-            average.add(q)
-            if seen.noise / average.count < tolerance and average.count >= 2:
+        # matched draws have less noise than their halves say, so at first it is ignored
+        noise_nats = 0.0 if t < _FULL_STEPS_AT_LEAST else seen.noise
+        clear = seen.gain > max(tolerance, doubt * noise_nats)
+        if average.count == 0 and t < _FULL_STEPS and clear:
+            q = shape.update(q, seen, 1 - noise_nats / seen.gain, radius)
+        else:
+            quiet = seen.noise < tolerance
+            q = shape.update(q, seen, (average.count + (1.0 if quiet else 2.0)) ** -_DECAY, radius)
+            average.add(q, seen)
+            if average.settled(tolerance):
                 converged, reason = True, "the predicted gain is below its noise"
                 break
-        else:
-            average = _Average()
+            if average.drifting(tolerance):
+                average = _Average(doubt)
+        radius = min(1.3 * radius, largest_radius)
     moments = average.moments() if average.count > 1 else best
-    if best_round is None:
-        best_round = Round(-np.inf, np.inf, np.zeros(dim), np.zeros((dim, dim)), np.inf, num_draws)
-    last = history[-1] if history else (used, -np.inf, np.inf)
-    elbo, std_error = (last[1], last[2]) if converged else (best_round.elbo, best_round.elbo_std_error)
-    return Ascent(moments, history, converged, reason or "the budget is spent", elbo, std_error)
+    elbo, error = -np.inf, np.inf
+    if history:
+        elbo, error = history[-1].elbo, history[-1].elbo_std_error
+    if not converged and best_round is not None:
+        elbo, error = best_round.elbo, best_round.elbo_std_error
+    return Ascent(moments, history, converged, reason, elbo, error)
 
 
 def _worse(seen: Round, best: Round) -> bool:
@@ -197,16 +225,46 @@ def _worse(seen: Round, best: Round) -> bool:
 
 
 class _Average:
-    """The running mean of the iterates' means and covariances."""
+    """The running mean of the iterates' moments, and of the gradients seen at them.
 
-    def __init__(self) -> None:
-        self.count = 0
-        self.mean = self.cov = np.zeros(())
+    Later iterates weigh more, in proportion to their number, which forgets where it began
+    (Shamir & Zhang 2013, polynomial-decay averaging) and costs a third more noise.
+    """
 
-    def add(self, q: Moments) -> None:
+    def __init__(self, doubt: float) -> None:
+        self.count, self.doubt = 0, doubt
+        self.mean = self.cov = self.step = self.bend = np.zeros(())
+        self.noise = 0.0
+
+    def add(self, q: Moments, seen: Round) -> None:
         self.count += 1
-        self.mean = self.mean + (q.mean - self.mean) / self.count
-        self.cov = self.cov + (q.cov - self.cov) / self.count
+        share = 2.0 / (self.count + 1)
+        self.mean = self.mean + (q.mean - self.mean) * share
+        self.cov = self.cov + (q.cov - self.cov) * share
+        self.step = self.step + (seen.step - self.step) * share
+        self.bend = self.bend + (seen.bend - self.bend) * share
+        self.noise += (seen.noise - self.noise) * share
+
+    @property
+    def gain(self) -> float:
+        """What the mean gradient still promises, in nats."""
+        return 0.5 * float(np.sum(self.step**2)) + 0.25 * float(np.sum(self.bend**2))
+
+    @property
+    def gain_noise(self) -> float:
+        """How much of `gain` is sampling noise, in nats: also what the noise costs the average."""
+        return 4 / 3 * self.noise / self.count
+
+    def settled(self, tolerance: float) -> bool:
+        """Whether the mean gradient's promise and its noise are both below `tolerance`."""
+        noise = self.gain_noise
+        # the noise is itself estimated: where it is not small, a few rounds could be lucky
+        enough = 2 if self.noise < tolerance else 6
+        return self.count >= enough and noise < tolerance and self.gain - noise < tolerance
+
+    def drifting(self, tolerance: float) -> bool:
+        """Whether the mean gradient is clearly not zero: averaging began too early."""
+        return self.count >= 4 and self.gain > self.doubt * self.gain_noise + tolerance
 
     def moments(self) -> Moments:
         return Moments(self.mean, np.linalg.cholesky(self.cov))

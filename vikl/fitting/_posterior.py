@@ -162,7 +162,9 @@ class Posterior:
     def plot(self, key: PRNGKey | None = None) -> Any:
         """Return a matplotlib figure of the record, the marginals and the weights."""
         key = jax.random.key(0) if key is None else key
-        resampled = named_elements(self.resample(key, 2000)) if self.weighted.num_bad == 0 else None
+        resampled = None
+        if self.weighted.num_bad == 0:
+            resampled = named_elements(self.resample(key, 2000))
         return plots.report_figure(
             self._summary_draws, resampled, self.history, self.weighted,
             starts=[start.log_evidence for start in self.starts] or None, title=self._headline(),
@@ -210,7 +212,7 @@ class Posterior:
             f"  stopped because {self.stopped_because}",
             f"  {self.num_gradients} gradients, {self.compile_seconds:.2f} s compiling, "
             f"{self.run_seconds:.2f} s running",
-            "  posterior.check(key) says whether to believe it; posterior.summary() has the numbers",
+            "  posterior.check(key) says whether to believe it; posterior.summary() has numbers",
         ]
         return "\n".join(lines)
 

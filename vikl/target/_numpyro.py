@@ -66,7 +66,7 @@ def numpyro_problem(model: Callable, args: tuple, kwargs: dict) -> NumpyroProble
     values = {name: site["value"] for name, site in latent.items()}
     unconstrain = require("numpyro.infer.util").unconstrain_fn
     shapes = jax.eval_shape(lambda v: unconstrain(model, args, kwargs, v), values)
-    return NumpyroProblem(model, layout_of(shapes, None))
+    return NumpyroProblem(model=model, layout=layout_of(shapes, None))
 
 
 def _trace(model: Callable, args: tuple, kwargs: dict) -> dict[str, Any]:

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from .._typing import PyTree, Scalar, Vector
-from ._layout import Layout, element_names, layout_of
+from ._layout import Layout, layout_of
 
 
 class Problem(eqx.Module):
@@ -70,7 +70,9 @@ def density_problem(
             f"`log_density` should be a function of the parameters; got {log_density!r} of type "
             f"{type(log_density).__name__}. Pass the function itself, not its value."
         )
-    problem = DensityProblem(log_density, layout_of(like, support), data is not None)
+    problem = DensityProblem(
+        function=log_density, layout=layout_of(like, support), has_data=data is not None
+    )
     check_output(problem, data, "log_density")
     return problem
 
@@ -90,8 +92,9 @@ def check_output(problem: DensityProblem, data: PyTree, name: str) -> None:
         shapes = ", ".join(f"{leaf.name or 'x'}: {leaf.shape}" for leaf in layout.leaves)
         raise ValueError(
             f"`{name}` raised {type(error).__name__} when called with arrays of the shapes of "
-            f"`like` ({shapes}): {error}. Make it a pure JAX function of these"
-            f"{' and `data`' if problem.has_data else ''} (jax.numpy, no Python branches on values)."
+            f"`like` ({shapes}): {error}. Make it a pure JAX function of "
+            f"{'these and `data`' if problem.has_data else 'these'} (jax.numpy, no Python branches "
+            "on values)."
         ) from error
     _check_scalar(out, name)
 
@@ -116,5 +119,3 @@ def _check_scalar(out: Any, name: str) -> None:
             else "An integer has no gradient: compute in floating point."
         )
         raise TypeError(f"`{name}` should return a real float; got dtype {out.dtype}. {advice}")
-
-

@@ -9,8 +9,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from .._typing import Array, PyTree, Scalar, Vector
+from ._layout import element_names
 from ._numpyro import numpyro_problem
-from ._problem import Problem, density_problem, element_names
+from ._problem import Problem, density_problem
 
 
 class Target(eqx.Module):
@@ -116,7 +117,7 @@ class Target(eqx.Module):
         return self.problem.layout.names
 
     def log_density(self, x: Vector) -> Scalar:
-        """Return log p(b(x)) + log |det ∂b/∂x| at the flat vector `x`, up to a constant, in nats."""
+        """Return log p(b(x)) + log |det ∂b/∂x| at the flat `x`, up to a constant, in nats."""
         value = self.problem.log_density(x, self.data)
         return value if self.prior is None else value + self.prior.log_prob(x)
 
@@ -170,5 +171,3 @@ def _check_prior(prior: Any, dim: int) -> None:
             f"`prior` should have the dimension of the target, {dim}; got {prior.dim}. "
             "It lives on the flat unconstrained vector."
         )
-
-

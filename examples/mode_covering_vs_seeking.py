@@ -1,0 +1,236 @@
+"""Mode-covering versus mode-seeking: what each direction of the KL does to a Gaussian q.
+
+    python examples/mode_covering_vs_seeking.py           # figure and animation into figures/
+    python examples/mode_covering_vs_seeking.py --quick   # the same in seconds, roughly
+
+Three targets p: two equal modes, two unequal ones, and a banana. Forward KL, KL(p‖q), makes q
+cover p: the optimum has the mean and the covariance of p. Reverse KL, KL(q‖p), which the ELBO
+minimises, makes q avoid what p avoids: each mode is an optimum of its own, and where a fit ends
+depends on where it starts. The parameters found are printed beside the true ones.
+"""
+
+import argparse
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from _mode_figure import draw_figure, save_animation
+
+import vikl
+from vikl.estimators import StickingTheLanding
+from vikl.families import FullRankNormal, MeanFieldNormal
+from vikl.objectives import ForwardKL, ReverseKL
+
+
+@dataclasses.dataclass(frozen=True)
+class Optimum:
+    """A true local optimum: closed form where there is one, else 1-d quadrature to 1e-8."""
+
+    name: str
+    mean: tuple[float, ...]
+    sd: tuple[float, ...]
+    kl: float
+
+
+@dataclasses.dataclass(frozen=True)
+class Case:
+    """One fit: a target, a direction, the start's mean and sd, and the optima there are."""
+
+    target: str
+    direction: str
+    start: tuple[float, float]
+    optima: tuple[Optimum, ...]
+    snis: bool = False
+
+    def nearest(self, mean: np.ndarray, sd: np.ndarray) -> Optimum:
+        """Return the optimum closest to what was found."""
+        found = np.concatenate([mean, sd])
+        return min(self.optima, key=lambda o: float(np.max(np.abs(found - (*o.mean, *o.sd)))))
+
+
+@dataclasses.dataclass(frozen=True)
+class Found:
+    """A fit, its own divergence with a standard error, and the optimum it is at."""
+
+    case: Case
+    mean: np.ndarray
+    sd: np.ndarray
+    cov: np.ndarray
+    kl: float
+    kl_std_error: float
+    optimum: Optimum
+    posterior: Any
+
+
+DRAWS = 200_000  # behind the printed divergences
+MIXTURES = {
+    "equal modes": {"weight": [0.5, 0.5], "mean": [-2.0, 2.0], "sd": [0.5, 0.5]},
+    "unequal modes": {"weight": [0.7, 0.3], "mean": [-2.0, 2.5], "sd": [0.8, 0.6]},
+}
+COVER_EQUAL = (Optimum("covers both", (0.0,), (2.0615528128,), 0.7235530265),)
+SEEK_EQUAL = (
+    Optimum("left mode", (-1.9998008691,), (0.500398145,), 0.6930529417),
+    Optimum("right mode", (1.9998008691,), (0.500398145,), 0.6930529417),
+    Optimum("broad local optimum", (0.0,), (1.7363624648,), 1.8711965122),
+)
+COVER_UNEQUAL = (Optimum("covers both", (-0.65,), (2.1928292227,), 0.4856048532),)
+SEEK_UNEQUAL = (
+    Optimum("heavy mode", (-1.9953932404,), (0.8076771687,), 0.3551455595),
+    Optimum("light mode", (2.493659208,), (0.6095999553,), 1.2009571987),
+)
+COVER_BANANA = (Optimum("spills over", (0.0, 0.0), (2.0, 3.0**0.5), 0.5493061443),)
+SEEK_BANANA = (Optimum("hugs the bend", (0.0, -0.6096117968), (1.2496210676, 1.0), 0.3179038719),)
+CASES = (
+    Case("equal modes", "forward", (1.0, 0.5), COVER_EQUAL),
+    Case("equal modes", "forward", (1.0, 3.0), COVER_EQUAL, snis=True),
+    Case("equal modes", "reverse", (-3.0, 0.5), SEEK_EQUAL),
+    Case("equal modes", "reverse", (3.0, 0.5), SEEK_EQUAL),
+    Case("equal modes", "reverse", (0.3, 3.0), SEEK_EQUAL),
+    Case("unequal modes", "forward", (1.0, 0.5), COVER_UNEQUAL),
+    Case("unequal modes", "reverse", (-3.0, 0.5), SEEK_UNEQUAL),
+    Case("unequal modes", "reverse", (3.5, 0.5), SEEK_UNEQUAL),
+    Case("banana", "forward", (0.5, 0.5), COVER_BANANA),
+    Case("banana", "reverse", (0.5, 0.5), SEEK_BANANA),
+)
+
+
+def mixture(x, parts):
+    """Return the log density of a 1-d mixture of normals."""
+    each = jax.scipy.stats.norm.logpdf(x, parts["mean"], parts["sd"])
+    return jax.scipy.special.logsumexp(each + jnp.log(parts["weight"]))
+
+
+def banana(x):
+    """Return the log density of x1 ~ N(0, 2²), x2 | x1 ~ N((x1² − 4) / 4, 1)."""
+    normal = jax.scipy.stats.norm.logpdf
+    return normal(x[0], 0.0, 2.0) + normal(x[1], 0.25 * (x[0] ** 2 - 4.0), 1.0)
+
+
+def make_target(name):
+    """Return a target; the two mixtures differ in their data only, and compile once."""
+    if name == "banana":
+        return vikl.Target.from_density(banana, like=jnp.zeros(2))
+    return vikl.Target.from_density(mixture, like=0.0, data=_arrays(MIXTURES[name]))
+
+
+def _arrays(parts):
+    return {name: jnp.asarray(value) for name, value in parts.items()}
+
+
+def draw_target(name, key, num):
+    """Return independent draws of p, `(num,)` or `(num, 2)`."""
+    first, second = jax.random.split(key)
+    noise = jax.random.normal(first, (num,))
+    if name == "banana":
+        x = 2.0 * noise
+        return jnp.stack([x, 0.25 * (x**2 - 4.0) + jax.random.normal(second, (num,))], axis=1)
+    parts = _arrays(MIXTURES[name])
+    which = (jax.random.uniform(second, (num,)) > parts["weight"][0]).astype(int)
+    return parts["mean"][which] + parts["sd"][which] * noise
+
+
+def fit_case(case, num_steps, key, callback=None):
+    """Fit one case from its start and compare it with the truth."""
+    target = make_target(case.target)
+    family = FullRankNormal if case.target == "banana" else MeanFieldNormal
+    start = family.init(jnp.full(target.dim, case.start[0]), case.start[1])
+    keys = jax.random.split(key, 3)
+    if case.direction == "reverse":
+        objective = ReverseKL(StickingTheLanding(), num_samples=2048 // target.dim**2)
+    elif case.snis:
+        objective = ForwardKL(proposal=MeanFieldNormal.init(jnp.zeros(1), 4.0), num_samples=512)
+    else:
+        samples = draw_target(case.target, keys[0], 500_000)
+        objective = ForwardKL(samples=samples, batch_size=1024 // target.dim)
+    schedule = optax.cosine_decay_schedule(40.0 / num_steps, num_steps, exponent=2.0)
+    posterior = vikl.fit(
+        target, start, objective, optax.adam(schedule, b2=0.99),
+        key=keys[1], num_steps=num_steps, callback=callback, progress=False,
+    )  # fmt: skip
+    kl, error = _own_divergence(case, posterior, keys[2])
+    mean, sd = np.asarray(posterior.mean), np.asarray(posterior.std)
+    cov = np.asarray(posterior.cov)
+    return Found(case, mean, sd, cov, kl, error, case.nearest(mean, sd), posterior)
+
+
+def _own_divergence(case, posterior, key):
+    """Return KL(q‖p) or KL(p‖q), whichever was minimised, and its standard error (p is known)."""
+    reverse = case.direction == "reverse"
+    x = posterior.sample(key, DRAWS) if reverse else draw_target(case.target, key, DRAWS)
+    x = x.reshape(DRAWS, -1)
+    gap = posterior.log_prob(x) - jax.vmap(posterior.target.log_density)(x)
+    gap = gap if reverse else -gap
+    return float(gap.mean()), float(gap.std() / np.sqrt(DRAWS))
+
+
+def fit_all(quick=False, seed=0):
+    """Fit every case."""
+    keys = jax.random.split(jax.random.key(seed), len(CASES))
+    return [
+        fit_case(case, 800 if quick else 2000, key) for case, key in zip(CASES, keys, strict=True)
+    ]
+
+
+def fit_movie(quick=False, seed=1):
+    """Fit the equal modes in both directions from one narrow start; return the ways they took."""
+    num_steps = 400 if quick else 2000
+    ways = {}
+    for direction, optima in (("forward", COVER_EQUAL), ("reverse", SEEK_EQUAL)):
+        start = (-0.5, 0.45)
+        way = [(0, *start)]
+
+        def watch(snapshot, way=way):
+            q = snapshot.family
+            way.append((snapshot.step, float(q.loc[0]), float(jnp.exp(q.log_scale[0]))))
+
+        case = Case("equal modes", direction, start, optima)
+        fit_case(case, num_steps, jax.random.key(seed), watch)
+        ways[direction] = way[:8] if quick else way
+    return ways
+
+
+def print_table(fits):
+    """Print what was found beside the truth, a row for each coordinate."""
+    head = f"{'target':<15}{'minimised':<15}{'start':<10}{'mean':>8}{'true':>9}{'sd':>9}{'true':>8}"
+    print(f"{head}   {'KL ± se':<15}{'true':<8}optimum")
+    for f in fits:
+        c = f.case
+        way = "KL(q‖p)" if c.direction == "reverse" else "KL(p‖q)" + (" IS" if c.snis else "")
+        for i in range(len(f.mean)):
+            left = (
+                f"{c.target:<15}{way:<15}{c.start[0]:g}±{c.start[1]:g}".ljust(40) if i == 0 else ""
+            )
+            numbers = (
+                f"{f.mean[i]:8.3f}{f.optimum.mean[i]:9.3f}{f.sd[i]:9.3f}{f.optimum.sd[i]:8.3f}"
+            )
+            right = f"   {f.kl:.3f} ± {f.kl_std_error:.3f}  {f.optimum.kl:<8.3f}{f.optimum.name}"
+            print(f"{left:<40}{numbers}{right if i == 0 else ''}")
+    print("KL(p‖q) from samples of p, IS: by self-normalised importance sampling; nats")
+
+
+def parse_args(text, argv=None):
+    """Return the options that the examples share."""
+    parser = argparse.ArgumentParser(description=text.splitlines()[0])
+    parser.add_argument("--quick", action="store_true", help="seconds, less exact")
+    parser.add_argument("--out", type=Path, default=Path("figures"), help="folder for figures")
+    return parser.parse_args(argv)
+
+
+def main(argv=None):
+    args = parse_args(__doc__ or "", argv)
+    args.out.mkdir(parents=True, exist_ok=True)
+    fits = fit_all(args.quick)
+    print_table(fits)
+    still = args.out / "mode_covering_vs_seeking.png"
+    draw_figure(fits, still)
+    movie = args.out / "mode_covering_vs_seeking.gif"
+    save_animation(fit_movie(args.quick), movie)
+    print(f"figure: {still}\nanimation: {movie}")
+
+
+if __name__ == "__main__":
+    main()

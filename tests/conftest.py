@@ -1,0 +1,105 @@
+"""How the whole suite runs: strict about dtypes and ranks, on the CPU, from fixed seeds.
+
+What is set here must be set before JAX starts, and in the environment, so that the processes
+that tests start run the same way.
+"""
+
+import contextlib
+import importlib
+import os
+import pathlib
+import random
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+
+_ROOT = pathlib.Path(__file__).resolve().parent.parent
+_SETTINGS = {
+    "JAX_PLATFORMS": "cpu",
+    "JAX_NUMPY_DTYPE_PROMOTION": "strict",
+    "JAX_NUMPY_RANK_PROMOTION": "raise",
+    # Compiling is most of what a test of JAX costs, and the second run need not pay it again.
+    # Writers rename into place, so the workers of xdist may share the folder.
+    "JAX_COMPILATION_CACHE_DIR": str(_ROOT / ".jax_cache"),
+    "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0.1",
+    "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "0",
+    "MPLBACKEND": "Agg",
+}
+for _name, _value in _SETTINGS.items():
+    os.environ.setdefault(_name, _value)
+
+import jax  # noqa: E402
+import numpy as np  # noqa: E402
+import pytest  # noqa: E402
+
+import vikl  # noqa: E402
+
+# A module-level `jnp` constant would start a backend, and pin its dtype, at import.
+_ALIVE_AFTER_IMPORT = len(jax.live_arrays())
+
+
+def pytest_sessionstart(session: pytest.Session) -> None:
+    """Refuse to test a vikl other than this one, or one that allocates when it is imported."""
+    del session
+    if not pathlib.Path(vikl.__file__).is_relative_to(_ROOT):
+        raise pytest.UsageError(f"`vikl` should be imported from {_ROOT}; got {vikl.__file__}.")
+    if _ALIVE_AFTER_IMPORT:
+        raise pytest.UsageError(f"`import vikl` allocated {_ALIVE_AFTER_IMPORT} device arrays.")
+
+
+def _world(bits: int) -> contextlib.AbstractContextManager:
+    # JAX moved the switch out of `experimental`, and later versions warn of the old place.
+    place = jax if hasattr(jax, "enable_x64") else importlib.import_module("jax.experimental")
+    return place.enable_x64(bits == 64)
+
+
+@pytest.fixture(autouse=True)
+def _fixed_seeds() -> None:
+    """Give every test the same draws, in whatever order and process it runs."""
+    random.seed(0)
+    np.random.seed(0)  # noqa: NPY002 (some libraries draw from it)
+
+
+@pytest.fixture
+def world() -> Callable[[int], contextlib.AbstractContextManager]:
+    """Return a function of 32 or 64: the context in which that is JAX's default float."""
+    return _world
+
+
+@pytest.fixture
+def float64() -> Iterator[None]:
+    """Run the test with 64-bit types on."""
+    with _world(64):
+        yield
+
+
+@pytest.fixture(params=[32, 64], ids=["float32", "float64"])
+def dtype(request: pytest.FixtureRequest) -> Iterator[np.dtype]:
+    """Run the test in both worlds; its value is the default float of the one it is in."""
+    with _world(request.param):
+        yield np.dtype(f"float{request.param}")
+
+
+@pytest.fixture
+def standard_promotion() -> Iterator[None]:
+    """Run the test under JAX's own promotion rules, which numpyro's code relies on."""
+    with jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"):
+        yield
+
+
+@pytest.fixture
+def run_python() -> Callable[..., subprocess.CompletedProcess[str]]:
+    """Return a function that runs a piece of Python in a fresh process of the same settings."""
+
+    def run(code: str, timeout: float = 120.0, **environment: str) -> subprocess.CompletedProcess:
+        return subprocess.run(
+            [sys.executable, "-c", code],
+            cwd=_ROOT,
+            env={**os.environ, **environment},
+            capture_output=True,
+            text=True,
+            timeout=timeout,
+            check=False,
+        )
+
+    return run
