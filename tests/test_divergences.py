@@ -64,7 +64,9 @@ def public_names():
     """Names that the room's `__init__` re-exports."""
     tree = ast.parse(pathlib.Path(D.__file__).read_text())
     imports = (node for node in tree.body if isinstance(node, ast.ImportFrom))
-    return {alias.asname for node in imports for alias in node.names if alias.asname}
+    names = {alias.asname for node in imports for alias in node.names if alias.asname}
+    assigned = [node for node in tree.body if isinstance(node, ast.Assign)]
+    return names | {node.targets[0].id for node in assigned}
 
 
 def untested(names, elsewhere):

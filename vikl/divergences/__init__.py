@@ -8,7 +8,8 @@ critic (the two bounds). All in nats, batched, differentiable, and usable under 
 otherwise.
 
 **May import.** `vikl._typing`, `vikl._doors`, `vikl.info`, `vikl.kl` (floor 2). All knowledge of
-numpyro's classes is in `_numpyro.py`, and numpyro is imported by the first call that needs it.
+numpyro's classes is in `_numpyro.py`, and numpyro is imported by the first call that needs it;
+scipy is met in `_scipy.py` alone.
 
 **How it works.** `_numpyro.describe` turns a distribution into a family and arrays, `_pairs.pair`
 two of them into one problem, and everything below is arrays: the power gap `R(a)`
@@ -28,7 +29,7 @@ eager; vmap = loop. Estimates: unbiased where they say so, within five standard 
 intervals that cover between 93 and 97 times of 100.
 """
 
-from vikl.divergences import generators as generators
+from vikl.divergences import _generators
 from vikl.divergences._bounds import donsker_varadhan_bound as donsker_varadhan_bound
 from vikl.divergences._bounds import nwj_bound as nwj_bound
 from vikl.divergences._classifier import kl_from_classifier as kl_from_classifier
@@ -56,3 +57,5 @@ from vikl.divergences._power import squared_hellinger_distance as squared_hellin
 from vikl.divergences._rao_blackwell import RaoBlackwellized as RaoBlackwellized
 from vikl.divergences._samples import kl_from_samples as kl_from_samples
 from vikl.divergences._wasserstein import wasserstein2_distance as wasserstein2_distance
+
+generators = _generators

@@ -11,7 +11,7 @@ import numpy as np
 from jax.scipy.special import ndtri
 
 from vikl._typing import Array, Float, PRNGKey, UInt32
-from vikl.divergences import _numpyro, _quadrature
+from vikl.divergences import _numpyro, _quadrature, _scipy
 from vikl.divergences._pairs import pair
 
 
@@ -62,8 +62,8 @@ def from_uniform(p: Any, u: Float[Array, "num *batch dim"]) -> Array:
         except NotImplementedError:
             pass
     raise NotImplementedError(
-        f"Antithetic and quasi-Monte Carlo draws need an inverse distribution function; `p` of type "
-        f"{_numpyro.type_name(p)} has none. Do use `K1()`."
+        "Antithetic and quasi-Monte Carlo draws need an inverse distribution function; `p` of "
+        f"type {_numpyro.type_name(p)} has none. Do use `K1()`."
     )
 
 
@@ -92,16 +92,12 @@ def _scramble(x: UInt32[Array, "..."], seed: UInt32[Array, "..."]) -> UInt32[Arr
 def sobol(
     key: PRNGKey, num: int, batch: tuple[int, ...], dim: int, dtype: Any
 ) -> Float[Array, "num *batch dim"]:
-    """Return a Sobol sequence of `num` points (a power of two), randomised separately for each
-    batch entry.
+    """Return `num` Sobol points (a power of two), randomised separately for each batch entry.
 
     The points are scipy's; the randomisation is Owen's scrambling (hashed, as in Burley 2020)
     after a random digital shift, so every point is uniform.
     """
-    from scipy.stats import qmc  # slow to import, needed here only
-
-    points = qmc.Sobol(dim, scramble=False, bits=30).random_base2(int(num).bit_length() - 1)
-    integers = jnp.asarray(np.asarray(points * 2.0**30, np.uint32) << np.uint32(2))
+    integers = jnp.asarray(_scipy.sobol_integers(num, dim))
     integers = integers.reshape(num, *(1,) * len(batch), dim)
     integers = jnp.broadcast_to(integers, (num, *batch, dim))
     shift, seed = jax.random.bits(key, (2, *batch, dim), jnp.uint32)

@@ -12,7 +12,7 @@ from vikl._typing import Array, Float
 from vikl.divergences import _finite, _numpyro
 from vikl.divergences._numpyro import Form, Params, Valid
 from vikl.divergences._pairs import Pair, pair, unsupported
-from vikl.info import logits
+from vikl.info import _logits as logits
 from vikl.info._stable import negative_xlogx
 from vikl.kl._registry import kl_divergence
 
@@ -20,7 +20,7 @@ _HALF_LOG_2PI = 0.5 * math.log(2 * math.pi)
 
 
 def gamma_entropy(a: Float[Array, "..."]) -> Float[Array, "..."]:
-    """Entropy of Gamma(a, 1), `a + lgamma(a) + (1 - a) digamma(a)`, by Stirling's series for large a."""
+    """Entropy of Gamma(a, 1), `a + lgamma(a) + (1 - a) digamma(a)`; Stirling for large a."""
     large = a > 20
     big = jnp.where(large, a, 20)
     r = 1 / big**2

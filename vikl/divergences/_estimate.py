@@ -11,10 +11,11 @@ import numpy as np
 from jax.core import Tracer
 
 from vikl._typing import Array, Bool, Float, PRNGKey
-from vikl.divergences import _draws, _numpyro, generators
+from vikl.divergences import _draws, _numpyro
+from vikl.divergences import _generators as generators
 from vikl.divergences._estimators import K1, AbstractEstimator, mean_and_error
+from vikl.divergences._generators import Generator
 from vikl.divergences._tails import tail_index
-from vikl.divergences.generators import Generator
 
 Gradient = Literal["stop", "pathwise", "score"] | None
 
@@ -53,9 +54,9 @@ class Estimate(eqx.Module):
 
 
 _SEALED = (
-    "The value of `estimate_kl` has no gradient of its own: the derivative of a sampled k1 or k3 is not "
-    "an estimate of the derivative of KL. Do pass gradient='pathwise' or gradient='score' for a "
-    "gradient estimate, or gradient='stop' to monitor the value with gradient zero."
+    "The value of `estimate_kl` has no gradient of its own: the derivative of a sampled k1 or k3 "
+    "is not an estimate of the derivative of KL. Do pass gradient='pathwise' or gradient='score' "
+    "for a gradient estimate, or gradient='stop' to monitor the value with gradient zero."
 )
 
 
@@ -98,7 +99,7 @@ def _attach(value: Array, p: Any, q: Any, key: PRNGKey, num_samples: int, gradie
         )
     if isinstance(p, (list, tuple)):
         raise NotImplementedError(
-            "Gradients of lists of factors are not implemented. Do sum `estimate_kl` over the factors."
+            "Gradients of lists of factors are not implemented. Do sum over the factors."
         )
     surrogate = _jitted_surrogate(p, q, jax.random.fold_in(key, 1), num_samples, gradient)
     return jax.lax.stop_gradient(value - surrogate) + surrogate
@@ -169,7 +170,8 @@ def estimate_kl(
     Examples:
         >>> import jax, numpyro.distributions as dist
         >>> from vikl.divergences import estimate_kl
-        >>> result = estimate_kl(dist.Normal(0.0, 1.0), dist.Normal(1.0, 1.0), key=jax.random.key(0))
+        >>> p, q = dist.Normal(0.0, 1.0), dist.Normal(1.0, 1.0)
+        >>> result = estimate_kl(p, q, key=jax.random.key(0))
         >>> abs(float(result.value) - 0.5) < 5 * float(result.std_error)
         True
 
@@ -179,7 +181,8 @@ def estimate_kl(
     """
     _check_count(num_samples)
     if not isinstance(p, (list, tuple)):
-        _numpyro.describe(p, "p"), _numpyro.describe(q, "q")
+        _numpyro.describe(p, "p")
+        _numpyro.describe(q, "q")
         _numpyro.check_events(p, q)
     estimator = K1() if estimator is None else estimator
     p, q = _traceable(p), _traceable(q)
@@ -251,7 +254,8 @@ def estimate_divergence(
         Csiszár (1967); Owen and Zhou (2000), Safe and effective importance sampling.
     """
     _check_count(num_samples)
-    _numpyro.describe(p, "p"), _numpyro.describe(q, "q")
+    _numpyro.describe(p, "p")
+    _numpyro.describe(q, "q")
     _numpyro.check_events(p, q)
     if not isinstance(generator, Generator):
         generator = generators.from_function(generator)

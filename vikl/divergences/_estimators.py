@@ -19,10 +19,9 @@ from typing import Any
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from scipy.special import ndtri, stdtrit
 
 from vikl._typing import Array, Bool, Float, PRNGKey
-from vikl.divergences import _draws
+from vikl.divergences import _draws, _scipy
 from vikl.divergences._tails import ratio_has_variance
 from vikl.info._stable import exp_excess
 
@@ -139,8 +138,7 @@ class K3(AbstractMember):
 
 
 class ControlVariate(AbstractEstimator):
-    """The mean of `d + c (exp(-d) - 1)`, with c fitted by regression on the other half of the
-    draws.
+    """The mean of `d + c (exp(-d) - 1)`, with c fitted on the other half of the draws.
 
     Contains K1 (c = 0) and K3 (c = 1). Cross-fitted, so the fit adds no bias. Like K3 it needs q
     to put no mass where p has none, and q/p to have a finite variance.
@@ -218,6 +216,5 @@ class QuasiMonteCarlo(AbstractEstimator):
         d = _draws.log_ratio(p, q, _draws.from_uniform(p, u))
         values = self.member.values(d).reshape(runs, points, *d.shape[1:])
         value, error = mean_and_error(jnp.mean(values, 1))
-        widen = float(stdtrit(runs - 1, 0.975) / ndtri(0.975))
         words = f"{self.member.words()}, {runs} scrambled Sobol sets of {points} points of p"
-        return value, error * widen, self.member.finite(p, q, d), words
+        return value, error * _scipy.normal_scale_of_t(runs - 1), self.member.finite(p, q, d), words

@@ -7,7 +7,7 @@ from jax.scipy.special import gammaln
 
 from vikl._typing import Array, Float
 from vikl.divergences._pairs import Pair
-from vikl.info import logits
+from vikl.info import _logits as logits
 
 Rows = tuple[Float[Array, "..."], Float[Array, "..."], Float[Array, "..."]]
 
@@ -18,7 +18,7 @@ def _log(p: Array) -> Array:
 
 
 def _rows_of_probs(p: Array, q: Array) -> Rows:
-    """`log p`, `log q` and their difference, by log1p of the relative difference where that is small."""
+    """`log p`, `log q` and their difference, by log1p where that is small."""
     both = (p > 0) & (q > 0)
     near = both & (jnp.abs(p - q) < q / 2)
     d = jnp.where(near, p - q, 0) / jnp.where(near, q, 1)
@@ -39,7 +39,7 @@ def rows(pair: Pair) -> Rows | None:
 
 
 def _binomial_rows(pair: Pair) -> Rows | None:
-    """Return the binomial's outcomes, when the number of trials can be looked at and is one number."""
+    """Return the outcomes, if the number of trials can be looked at and is one number."""
     count = pair.total_count
     if isinstance(count, Tracer) or np.unique(np.asarray(count)).size != 1:
         return None

@@ -8,9 +8,10 @@ import jax
 import jax.numpy as jnp
 
 from vikl._typing import Array, Float
-from vikl.divergences import _finite, _quadrature, generators
+from vikl.divergences import _finite, _quadrature
+from vikl.divergences import _generators as generators
+from vikl.divergences._generators import Generator
 from vikl.divergences._pairs import Pair, pair, unsupported
-from vikl.divergences.generators import Generator
 from vikl.kl._registry import kl_divergence
 
 

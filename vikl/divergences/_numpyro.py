@@ -1,5 +1,4 @@
-"""All that this room knows of numpyro: named distributions become families of plain arrays and
-back.
+"""All that this room knows of numpyro: named distributions become families of plain arrays.
 
 `describe(p)` gives a `Form`: the family's name, its parameters as floating arrays at one batch
 shape, how many batch axes are independent factors of the event, and a transform that both sides
@@ -199,7 +198,7 @@ def _expand(form: Form, shape: tuple[int, ...]) -> Form:
 
 
 def _low_rank(p: Any, side: str) -> Form:
-    """Return the low-rank normal as a full one (the divergences beyond KL need the d x d matrix)."""
+    """Return the low-rank normal as a full one (only KL does without the d x d matrix)."""
     arrays, dtype = _arrays(side, p, ["loc", "cov_factor", "cov_diag"])
     factor = arrays.pop("cov_factor")
     loc, diagonal = arrays.values()
@@ -215,7 +214,7 @@ def _low_rank(p: Any, side: str) -> Form:
 
 
 def coordinates(p: Any) -> Any:
-    """Return the distribution of one coordinate of p: what `Independent` and `expand` are made of."""
+    """Return the distribution of one coordinate: what `Independent` and `expand` are made of."""
     dist = require("numpyro.distributions")
     while isinstance(p, (dist.Independent, dist.ExpandedDistribution)):
         p = p.base_dist
@@ -236,7 +235,7 @@ def in_support(p: Any, x: Array, like: Array) -> Array:
 
 
 def check_events(p: Any, q: Any) -> None:
-    """Raise when p and q are not about the same kind of event, or their batches do not broadcast."""
+    """Raise when p and q differ in their events, or their batches do not broadcast."""
     dist = require("numpyro.distributions")
     for side, d in (("p", p), ("q", q)):
         if not isinstance(d, dist.Distribution):

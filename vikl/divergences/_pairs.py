@@ -14,7 +14,7 @@ from vikl.divergences._numpyro import Form, Params, Valid
 
 
 class Pair(eqx.Module):
-    """Parameters of p and q of one family, at one batch shape: a pytree, so that it goes into jit."""
+    """Parameters of p and q of one family, at one batch shape; a pytree, to go into jit."""
 
     family: str = eqx.field(static=True)
     p: Params
@@ -58,7 +58,7 @@ def unsupported(what: str, p: Any, q: Any) -> NotImplementedError:
 
 
 def pair(what: str, p: Any, q: Any) -> Pair:
-    """Return the `Pair` of two numpyro distributions; raises what `unsupported` says if there is none."""
+    """Return the `Pair` of two numpyro distributions, or raise what `unsupported` says."""
     a, b = _numpyro.describe(p, "p"), _numpyro.describe(q, "q")
     _numpyro.check_events(p, q)
     if not a.family or not b.family:

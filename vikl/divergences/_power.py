@@ -1,4 +1,4 @@
-"""Divergences that are functions of `integral p^a q^(1-a)`: Rényi, alpha, chi-squared, Hellinger."""
+"""Functions of `integral p^a q^(1-a)`: Rényi, alpha, chi-squared, Hellinger."""
 
 import functools
 import math
@@ -9,7 +9,8 @@ import jax.numpy as jnp
 from jax.core import Tracer
 
 from vikl._typing import Array, Float
-from vikl.divergences import _exponential, _finite, _power_kernels, generators
+from vikl.divergences import _exponential, _finite, _power_kernels
+from vikl.divergences import _generators as generators
 from vikl.divergences._pairs import Pair, pair, unsupported
 from vikl.divergences._power_kernels import Order, choose
 
@@ -66,13 +67,13 @@ def _alpha_of_rows(two: Pair, a: Array) -> Array:
 
 
 def gap(two: Pair, a: Order) -> Array | None:
-    """`-log(integral p^a q^(1-a)) / (a (1 - a))`, summed over independent factors; None if unknown."""
+    """`-log(integral p^a q^(1-a)) / (a (1 - a))`, over the factors; None if unknown."""
     if two.family not in ("bernoulli", "categorical", "binomial"):
         if two.family not in _KERNELS and two.family not in _exponential.FAMILIES:
             return None
     dtype = next(iter(two.p.values())).dtype
     if isinstance(a, Tracer):
-        a = a.astype(dtype)
+        a = jnp.asarray(a, dtype)
         high = _gap(two, jnp.maximum(a, 0.5), None)
         return jnp.where(a >= 0.5, high, _gap(two.swapped(), jnp.maximum(1 - a, 0.5), None))
     two, a = (two, a) if a >= 0.5 else (two.swapped(), 1 - a)
@@ -81,7 +82,7 @@ def gap(two: Pair, a: Order) -> Array | None:
 
 @functools.partial(jax.jit, static_argnums=2)
 def _gap(two: Pair, a: Array, regime: str | None) -> Array:
-    """Return the order is traced: one compilation serves all orders of a regime."""
+    """Return the gap; the order is traced, so one compilation serves a whole regime."""
     if two.family in ("bernoulli", "categorical", "binomial"):
         return two.total(_finite_gap(two, a))
     return two.total(_kernel(two, a, regime))
@@ -181,7 +182,7 @@ def _order_zero(two: Pair, values: Array) -> Array:
 
 
 def _largest_ratio(what: str, p: Any, q: Any, a: float) -> Array:
-    """Return the order +inf: the largest log ratio."""
+    """Return order +inf: the largest log ratio."""
     if a < 0:
         raise ValueError("`alpha` should be above -inf; got -inf. Do swap p and q and use inf.")
     two = pair(what, p, q)
@@ -261,7 +262,8 @@ def chi_squared_divergence(p: Any, q: Any) -> Float[Array, "..."]:
     Examples:
         >>> import numpyro.distributions as dist
         >>> from vikl.divergences import chi_squared_divergence
-        >>> print(round(float(chi_squared_divergence(dist.Normal(0.0, 1.0), dist.Normal(1.0, 1.0))), 4))
+        >>> p, q = dist.Normal(0.0, 1.0), dist.Normal(1.0, 1.0)
+        >>> print(round(float(chi_squared_divergence(p, q)), 4))
         1.7183
 
     References:

@@ -35,7 +35,7 @@ def choose(condition: Array | bool, yes: Callable[[], Array], no: Callable[[], A
 
 
 def normal(p: Params, q: Params, a: Order) -> Array:
-    """Return normals, a >= 1/2. With w = 1 - a the mixed variance is `w s_p^2 + a s_q^2`, in units of s_q."""
+    """Gap of normals, a >= 1/2. With w = 1 - a the mixed variance is `w s_p^2 + a s_q^2`."""
     w = 1 - a
     x = (p["scale"] - q["scale"]) / q["scale"]
     z = (p["loc"] - q["loc"]) / q["scale"]
@@ -74,7 +74,7 @@ def _half_tril(matrix: Array) -> Array:
 
 
 def multivariate_normal(p: Params, q: Params, a: Order) -> Array:
-    """Return normals with full covariance, a >= 1/2, in the coordinates where that of q is the identity."""
+    """Gap of full normals, a >= 1/2, in the coordinates where the covariance of q is I."""
     w = 1 - a
     m = jnp.tril(_solve(q["scale_tril"], p["scale_tril"] - q["scale_tril"]))
     z = _solve(q["scale_tril"], (p["loc"] - q["loc"])[..., None])
@@ -117,7 +117,7 @@ def _laplace_overlap(x: Array, y: Array) -> Array:
 
 
 def laplace(p: Params, q: Params, a: Order) -> Array:
-    """Laplace densities, a >= 1/2: three exponential pieces, that decay at rates a/b_p and w/b_q."""
+    """Gap of Laplace densities, a >= 1/2: three pieces, that decay at rates a/b_p and w/b_q."""
     w = 1 - a
     rate_p, rate_q = a / p["scale"], w / q["scale"]
     exists = rate_p + rate_q > 0

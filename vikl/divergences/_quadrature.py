@@ -1,5 +1,4 @@
-"""One-dimensional densities: f-divergences by a fixed quadrature, accurate to about 1e-9 in
-float64.
+"""One-dimensional densities: f-divergences by a fixed quadrature (1e-9 in float64).
 
 Gauss-Legendre with 16 points on panels between fixed multiples of both scales (and, where the
 integrand has a kink, between the points where p = q). The nodes carry no gradient: the integral
@@ -13,9 +12,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from vikl._typing import Array, Float
+from vikl.divergences._generators import Generator
 from vikl.divergences._numpyro import Params
 from vikl.divergences._pairs import Pair
-from vikl.divergences.generators import Generator
 
 _POINTS = 16
 
@@ -64,7 +63,7 @@ def log_ratio(family: str, p: Params, q: Params, x: Array) -> Array:
 
 
 def _crossings(p: Params, q: Params) -> Array:
-    """Return the two points where normal densities are equal (the middle of the means if there is none)."""
+    """Return the two points where normal densities are equal."""
     z = (q["loc"] - p["loc"]) / q["scale"]
     r = p["scale"] / q["scale"]
     # in units of s_q from loc_p: (1 - r^2) x^2 + 2 r^2 z x - r^2 (z^2 + 2 log r... ) = 0

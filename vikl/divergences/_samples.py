@@ -6,6 +6,7 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 
+from vikl.divergences import _scipy
 from vikl.divergences._estimate import Estimate
 
 
@@ -51,22 +52,19 @@ def _radius(
     points: np.ndarray, among: np.ndarray, k: int, own: bool
 ) -> tuple[np.ndarray, np.ndarray]:
     """Distance to the k-th neighbour that is not at distance zero, and how many are within it."""
-    from scipy.spatial import cKDTree  # slow to import, needed here only
-
-    tree = cKDTree(among)
-    radius = tree.query(points, k + own)[0].reshape(len(points), -1)[:, -1]
+    radius = _scipy.neighbours(points, among, k + own)[:, -1]
     count = np.full(len(points), float(k))
     tied = np.flatnonzero(radius == 0)
     if tied.size:
-        same = tree.query_ball_point(points[tied], 0.0, return_length=True)
+        same = _scipy.copies(points[tied], among)
         size = np.minimum(same + k, len(among))
-        wide = tree.query(points[tied], int(size.max()))[0]
+        wide = _scipy.neighbours(points[tied], among, int(size.max()))
         radius[tied] = wide[np.arange(tied.size), size - 1]
         count[tied] = size - own
     if (radius == 0).any():
         raise ValueError(
-            f"`x` and `y` should be draws from densities; got points with fewer than k={k} neighbours "
-            "that differ from them. Do use `vikl.info.kl_divergence` of the frequencies."
+            f"`x` and `y` should be draws from densities; got points with fewer than k={k} "
+            "neighbours that differ from them. Do use `vikl.info.kl_divergence` of the frequencies."
         )
     return radius, count
 
@@ -139,11 +137,9 @@ def kl_from_samples(x: Any, y: Any, *, k: int = 5) -> Estimate:
 
 def _log_ratios(x: np.ndarray, y: np.ndarray, k: int) -> tuple[np.ndarray, float]:
     """Estimates of `log p/q` at the draws x of p, and the share of them that have ties."""
-    from scipy.special import digamma  # what jax has is for device arrays
-
     rho, inside = _radius(x, x, k, own=True)
     nu, outside = _radius(x, y, k, own=False)
     values = x.shape[1] * (np.log(nu) - np.log(rho)) + np.log(len(y) / (len(x) - 1))
-    return values + digamma(inside) - digamma(outside), float(
+    return values + _scipy.digamma(inside) - _scipy.digamma(outside), float(
         np.mean((inside != k) | (outside != k))
     )

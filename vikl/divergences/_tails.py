@@ -11,11 +11,10 @@ from vikl.divergences._pairs import pair
 
 
 def tail_index(log_weights: Float[Array, "num *batch"]) -> Float[Array, "*batch"]:
-    """Return the shape k of a generalised Pareto fit to the largest weights; moments of order <
-    1/k exist.
+    """Return the shape k of a generalised Pareto fit to the largest weights.
 
-    Zhang and Stephens' (2009) estimator with the weak prior of Vehtari et al. (2024), as PSIS
-    uses it.
+    Moments of order below 1/k exist. Zhang and Stephens' (2009) estimator with the weak prior of
+    Vehtari et al. (2024), as PSIS uses it.
     """
     num = log_weights.shape[0]
     count = min(math.ceil(num / 5), math.ceil(3 * math.sqrt(num)))

@@ -47,7 +47,7 @@ def _polar(m: Array) -> Array:
 
 @_polar.defjvp
 def _polar_jvp(primals: tuple[Array], tangents: tuple[Array]) -> tuple[Array, Array]:
-    """`dU = U V (K / (s_i + s_j)) V^T`: sums and no differences, so equal singular values do no harm."""
+    """`dU = U V (K / (s_i + s_j)) V^T`: sums, so equal singular values do no harm."""
     (m,), (dm,) = primals, tangents
     left, s, right = jnp.linalg.svd(m)
     inner = _transpose(left) @ dm @ _transpose(right)

@@ -124,7 +124,7 @@ def _entries(name: str, values: np.ndarray, lower: float = 0.0, upper: float = 1
 
 
 def log_weights(name: str, x: Float[Array, "..."]) -> Valid:
-    """Which rows of logits define probabilities: no NaN and not all -inf; else raises outside jit."""
+    """Which rows of logits define probabilities: no NaN, not all -inf; else raises."""
     if not is_concrete(x):
         return jnp.all(x == x, -1) & jnp.any(x > -jnp.inf, -1)
     values = np.asarray(x)

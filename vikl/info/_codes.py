@@ -128,8 +128,8 @@ def expected_code_length(p: ArrayInput, lengths: ArrayInput) -> float:
     words = np.asarray(lengths, np.float64)
     if words.shape != values.shape or np.isnan(words).any() or words.min() < 0:
         raise ValueError(
-            f"`lengths` should hold one non-negative length for each of the {values.size} symbols; got "
-            f"shape {words.shape}. Do use the lengths of a code for the same symbols."
+            f"`lengths` should hold one non-negative length for each of the {values.size} symbols; "
+            f"got shape {words.shape}. Do use the lengths of a code for the same symbols."
         )
     used = values > 0
     return float(np.sum(values[used] * words[used]))

@@ -13,7 +13,7 @@ from vikl.info._stable import relative_entropy_terms
 def _pair(
     p: ArrayInput, q: ArrayInput, axis: int
 ) -> tuple[Float[Array, "..."], Float[Array, "..."], _checks.Valid, jnp.dtype]:
-    """Both arrays checked, outcomes last, at one shape; which rows are valid; the dtype to return."""
+    """Both arrays, checked, outcomes last; which rows are valid; the dtype to return."""
     x, dtype_p = _checks.floating("p", p)
     y, dtype_q = _checks.floating("q", q)
     x, y = _checks.last_axis("p", x, axis), _checks.last_axis("q", y, axis)
@@ -62,8 +62,7 @@ def cross_entropy(
 def kl_divergence(
     p: ArrayInput, q: ArrayInput, axis: int = -1, base: float | int = math.e
 ) -> Float[Array, "..."]:
-    """Relative entropy `KL(p || q) = sum_i p_i log(p_i / q_i)`, the extra code length of using q
-    for p.
+    """Relative entropy `KL(p || q) = sum_i p_i log(p_i / q_i)`, the price of using q for p.
 
     Summed as `sum_i (p_i log(p_i/q_i) - p_i + q_i)`, whose terms are non-negative, so that it is
     right in float32 when p and q nearly agree. Its gradients are `log(p/q)` and `1 - p/q`: zero
@@ -86,7 +85,8 @@ def kl_divergence(
 
     Examples:
         >>> import vikl.info
-        >>> print(round(float(vikl.info.kl_divergence([0.6, 0.3, 0.1], [0.3, 0.3, 0.4], base=2)), 6))
+        >>> bits = vikl.info.kl_divergence([0.6, 0.3, 0.1], [0.3, 0.3, 0.4], base=2)
+        >>> print(round(float(bits), 6))
         0.4
 
     References:

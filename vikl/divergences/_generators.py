@@ -118,7 +118,7 @@ def skew_kl(weight: float) -> Generator:
 
 
 def jensen_shannon(weights: tuple[float, float] = (0.5, 0.5)) -> Generator:
-    """`w0 KL(p || m) + w1 KL(q || m)`, m = w0 p + w1 q; at most `H(w)`, that is log 2 for halves."""
+    """`w0 KL(p || m) + w1 KL(q || m)`, m = w0 p + w1 q; at most `H(w)`."""
     first, second = _unit("weights[0]", weights[0]), _unit("weights[1]", weights[1])
     if abs(first + second - 1) > 1e-6:
         raise ValueError(

@@ -19,7 +19,7 @@ from vikl.info._stable import exp_bregman, exp_excess
 
 @jax.jit
 def log_softmax(x: Float[Array, "*batch n"]) -> Float[Array, "*batch n"]:
-    """Normalised log probabilities; the largest keeps its digits (`log1p` of what the others sum to)."""
+    """Normalised log probabilities; the largest keeps its digits (by `log1p`)."""
     top = jnp.isposinf(x)
     x = jnp.where(jnp.any(top, -1, keepdims=True), jnp.where(top, 0, -jnp.inf), x)
     best = jnp.max(x, -1, keepdims=True)
@@ -81,8 +81,7 @@ def _pair(
 def information(
     logits: ArrayInput, axis: int = -1, base: float | int = math.e
 ) -> Float[Array, "..."]:
-    """Return the information `-log softmax(logits)` of every outcome, in nats or in units of
-    `base`.
+    """Return the information `-log softmax(logits)` of every outcome.
 
     Args:
         logits: unnormalised log probabilities.
