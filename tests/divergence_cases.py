@@ -1,6 +1,7 @@
 """The table of divergence cases: divergence x pair, with 25-digit values from definitions.
 
-`VALUES` is printed by `python tests/test_divergences_reference.py`. Parameters are exact in float32.
+`VALUES` is printed by `python tests/test_divergences_reference.py`. Parameters are exact in
+float32.
 """
 
 TEXTBOOK = {"dirichlet", "multivariate_normal"}
@@ -71,7 +72,7 @@ def key(name, arguments, pair):
     return f"{name} {' '.join(map(str, arguments))} {pair}".replace("  ", " ")
 
 
-def distribution(family, parameters, cast=float):
+def distribution(family, parameters, cast):
     """The numpyro distribution; `cast` makes an array of a parameter."""
     import numpyro.distributions as dist
 

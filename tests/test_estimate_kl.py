@@ -187,16 +187,43 @@ def test_batches_repr_and_structure():
 
 
 FAULTS = [
-    (lambda k: D.estimate_kl(P, Q, key=k, num_samples=1), ValueError, "`num_samples` should be at least 4"),
-    (lambda k: D.estimate_kl(P, Q, key=k, num_samples=100, estimator=D.QuasiMonteCarlo()), ValueError,
-     "`num_samples` should be a power of two.*num_samples=128"),
+    (
+        lambda k: D.estimate_kl(P, Q, key=k, num_samples=1),
+        ValueError,
+        "`num_samples` should be at least 4",
+    ),
+    (
+        lambda k: D.estimate_kl(P, Q, key=k, num_samples=100, estimator=D.QuasiMonteCarlo()),
+        ValueError,
+        "`num_samples` should be a power of two.*num_samples=128",
+    ),
     (lambda k: D.estimate_kl(P, Q, key=k, gradient="path"), Exception, "gradient"),
-    (lambda k: D.estimate_kl(P, dist.Normal(jnp.zeros(2), 1.0).to_event(1), key=k), ValueError, "same shape"),
-    (lambda k: D.estimate_kl(1.0, Q, key=k), TypeError, "`p` should be a numpyro distribution; got float"),
-    (lambda k: D.estimate_kl(dist.Dirichlet(jnp.ones(3)), dist.Dirichlet(jnp.ones(3)), key=k,
-                             estimator=D.Antithetic()), NotImplementedError, "inverse distribution.*`K1"),
-    (lambda k: D.estimate_divergence(P, Q, D.generators.kl(), key=k, num_samples=2), ValueError, "num_samples"),
-]  # fmt: skip
+    (
+        lambda k: D.estimate_kl(P, dist.Normal(jnp.zeros(2), 1.0).to_event(1), key=k),
+        ValueError,
+        "same shape",
+    ),
+    (
+        lambda k: D.estimate_kl(1.0, Q, key=k),
+        TypeError,
+        "`p` should be a numpyro distribution; got float",
+    ),
+    (
+        lambda k: D.estimate_kl(
+            dist.Dirichlet(jnp.ones(3)),
+            dist.Dirichlet(jnp.ones(3)),
+            key=k,
+            estimator=D.Antithetic(),
+        ),
+        NotImplementedError,
+        "inverse distribution.*`K1",
+    ),
+    (
+        lambda k: D.estimate_divergence(P, Q, D.generators.kl(), key=k, num_samples=2),
+        ValueError,
+        "num_samples",
+    ),
+]
 
 
 @pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault[2][:30])

@@ -10,30 +10,79 @@ import pytest
 import vikl.info as info
 from vikl.info import logits
 
-if hasattr(jax, "enable_x64"):
-    enable_x64 = jax.enable_x64
-else:  # before jax 0.8
-    from jax.experimental import enable_x64
+# jax moved the switch out of `experimental`
+enable_x64 = getattr(jax, "enable_x64", None) or jax.experimental.enable_x64
 
 INF = math.inf
 # (name, p, q, H, CE, KL, reverse KL) in nats: 17 digits, recomputed with 30-digit arithmetic
 EXAMPLES = [
-    ("one_hot", (1.0, 0.0, 0.0), (0.7, 0.2, 0.1), 0.0, 0.35667494393873238, 0.35667494393873238, INF),
-    ("weather", (0.6, 0.3, 0.1), (0.3, 0.3, 0.4), 0.89794572485677978, 1.1752045970807579,
-     0.27725887222397812, 0.34657359027997265),
-    ("spam", (0.8, 0.2), (0.6, 0.4), 0.50040242353818788, 0.59191864538762356,
-     0.09151622184943568, 0.10464962875290957),
-    ("vehicle", (0.4, 0.2, 0.3, 0.1), (0.3, 0.3, 0.2, 0.2), 1.2798542258336675, 1.3661588475692017,
-     0.086304621735534278, 0.092871325187271222),
-    ("ad_click", (0.2, 0.8), (0.3, 0.7), 0.50040242353818788, 0.5261345160161731,
-     0.025732092477985222, 0.028167557595283478),
-    ("fruit", (0.3, 0.2, 0.4, 0.1), (0.25, 0.25, 0.35, 0.15), 1.2798542258336675, 1.3027880288480045,
-     0.022933803014337048, 0.024289277427705522),
+    (
+        "one_hot",
+        (1.0, 0.0, 0.0),
+        (0.7, 0.2, 0.1),
+        0.0,
+        0.35667494393873238,
+        0.35667494393873238,
+        INF,
+    ),
+    (
+        "weather",
+        (0.6, 0.3, 0.1),
+        (0.3, 0.3, 0.4),
+        0.89794572485677978,
+        1.1752045970807579,
+        0.27725887222397812,
+        0.34657359027997265,
+    ),
+    (
+        "spam",
+        (0.8, 0.2),
+        (0.6, 0.4),
+        0.50040242353818788,
+        0.59191864538762356,
+        0.09151622184943568,
+        0.10464962875290957,
+    ),
+    (
+        "vehicle",
+        (0.4, 0.2, 0.3, 0.1),
+        (0.3, 0.3, 0.2, 0.2),
+        1.2798542258336675,
+        1.3661588475692017,
+        0.086304621735534278,
+        0.092871325187271222,
+    ),
+    (
+        "ad_click",
+        (0.2, 0.8),
+        (0.3, 0.7),
+        0.50040242353818788,
+        0.5261345160161731,
+        0.025732092477985222,
+        0.028167557595283478,
+    ),
+    (
+        "fruit",
+        (0.3, 0.2, 0.4, 0.1),
+        (0.25, 0.25, 0.35, 0.15),
+        1.2798542258336675,
+        1.3027880288480045,
+        0.022933803014337048,
+        0.024289277427705522,
+    ),
     ("boot", (0.7, 0.2, 0.1), (1.0, 0.0, 0.0), 0.80181855254333731, INF, INF, 0.35667494393873238),
     ("fair_die", (1 / 6,) * 6, (1.0,) + (0.0,) * 5, 1.791759469228055, INF, INF, 1.791759469228055),
-    ("rigged_die", (1.0,) + (0.0,) * 5, (1 / 6,) * 6, 0.0, 1.791759469228055, 1.791759469228055, INF),
+    (
+        "rigged_die",
+        (1.0,) + (0.0,) * 5,
+        (1 / 6,) * 6,
+        0.0,
+        1.791759469228055,
+        1.791759469228055,
+        INF,
+    ),
     ("fair_coin", (0.5, 0.5), (0.5, 0.5), 0.69314718055994531, 0.69314718055994531, 0.0, 0.0),
-]  # fmt: skip
+]
 # the same in bits: (name, H, CE, KL)
 BITS = [
     ("weather", 1.2954618442383218, 1.6954618442383218, 0.4),
@@ -317,26 +366,69 @@ def test_codes_are_within_one_bit_of_the_entropy():
 NAN = float("nan")
 FAULTS = [
     (lambda: info.entropy(jnp.array([0.5, 0.6])), ValueError, "`p` should sum to one.*1.1.*divide"),
-    (lambda: info.entropy(jnp.array([1.5, -0.5])), ValueError, "`p` should lie between.*-0.5.*logits"),
-    (lambda: info.entropy(jnp.array([NAN, 0.5])), ValueError, "`p` should hold numbers; got NaN in 1"),
-    (lambda: info.entropy(jnp.array([1, 0])), TypeError, "`p` should be .*floating.*int32.*asarray"),
+    (
+        lambda: info.entropy(jnp.array([1.5, -0.5])),
+        ValueError,
+        "`p` should lie between.*-0.5.*logits",
+    ),
+    (
+        lambda: info.entropy(jnp.array([NAN, 0.5])),
+        ValueError,
+        "`p` should hold numbers; got NaN in 1",
+    ),
+    (
+        lambda: info.entropy(jnp.array([1, 0])),
+        TypeError,
+        "`p` should be .*floating.*int32.*asarray",
+    ),
     (lambda: info.entropy(jnp.zeros((0,))), ValueError, r"`p` should have .*\(0,\)"),
     (lambda: info.entropy(jnp.array([1.0]), axis=2), ValueError, "`axis` should be an axis of `p`"),
-    (lambda: info.entropy(jnp.array([1.0]), base=1), ValueError, "`base` should be .*got 1.*2 for bits"),
+    (
+        lambda: info.entropy(jnp.array([1.0]), base=1),
+        ValueError,
+        "`base` should be .*got 1.*2 for bits",
+    ),
     (lambda: info.information(jnp.array([1.2])), ValueError, "`p` should lie between.*1.2"),
-    (lambda: info.binary_entropy(jnp.array([-1.0])), ValueError, "`p` should lie between 0 and 1; got -1"),
-    (lambda: info.kl_divergence(jnp.array(P), jnp.array([0.5, 0.6, 0.1])), ValueError, "`q` should sum"),
-    (lambda: info.kl_divergence(jnp.array(P), jnp.array([1.0])), ValueError, "`p` and `q`.*got 3 and 1"),
-    (lambda: info.cross_entropy(jnp.full((2, 2), 0.5), jnp.full((3, 2), 0.5)), ValueError,
-     r"batch shapes that broadcast; got \(2,\) and \(3,\)"),
+    (
+        lambda: info.binary_entropy(jnp.array([-1.0])),
+        ValueError,
+        "`p` should lie between 0 and 1; got -1",
+    ),
+    (
+        lambda: info.kl_divergence(jnp.array(P), jnp.array([0.5, 0.6, 0.1])),
+        ValueError,
+        "`q` should sum",
+    ),
+    (
+        lambda: info.kl_divergence(jnp.array(P), jnp.array([1.0])),
+        ValueError,
+        "`p` and `q`.*got 3 and 1",
+    ),
+    (
+        lambda: info.cross_entropy(jnp.full((2, 2), 0.5), jnp.full((3, 2), 0.5)),
+        ValueError,
+        r"batch shapes that broadcast; got \(2,\) and \(3,\)",
+    ),
     (lambda: info.mutual_information(jnp.array([1.0])), ValueError, "`joint` should have two axes"),
-    (lambda: logits.entropy(jnp.array([-jnp.inf])), ValueError, "`logits` should hold logits.*all -inf"),
-    (lambda: logits.kl_divergence(jnp.array([0.0]), jnp.array([NAN])), ValueError, "`logits_q`.*NaN"),
+    (
+        lambda: logits.entropy(jnp.array([-jnp.inf])),
+        ValueError,
+        "`logits` should hold logits.*all -inf",
+    ),
+    (
+        lambda: logits.kl_divergence(jnp.array([0.0]), jnp.array([NAN])),
+        ValueError,
+        "`logits_q`.*NaN",
+    ),
     (lambda: info.huffman_code_lengths([0.5, 0.6]), ValueError, "`p` should sum to one.*1.1"),
     (lambda: info.shannon_code_lengths([1, 0]), TypeError, "`p` should be .*floating"),
-    (lambda: info.huffman_code_lengths(np.full((2, 2), 0.25)), ValueError, r"`p` should be a vector.*2, 2"),
+    (
+        lambda: info.huffman_code_lengths(np.full((2, 2), 0.25)),
+        ValueError,
+        r"`p` should be a vector.*2, 2",
+    ),
     (lambda: info.expected_code_length([1.0], [1.0, 2.0]), ValueError, "`lengths` should hold one"),
-]  # fmt: skip
+]
 
 
 @pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault[2][:30])

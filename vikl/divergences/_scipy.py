@@ -14,7 +14,7 @@ def normal_scale_of_t(degrees: int) -> float:
 
 
 def sobol_integers(num: int, dim: int) -> np.ndarray:
-    """Return the first `num` (a power of two) Sobol points, as 32-bit integers of shape (num, dim)."""
+    """Return the first `num` (a power of two) Sobol points, (num, dim), as 32-bit integers."""
     qmc = require("scipy.stats.qmc")  # slow to import, so by the first call
     points = qmc.Sobol(dim, scramble=False, bits=30).random_base2(int(num).bit_length() - 1)
     return np.asarray(points * 2.0**30, np.uint32) << np.uint32(2)
