@@ -5,16 +5,19 @@ so that the figure survives a greyscale printer. Curves carry their names instea
 """
 
 import io
+from typing import Any
 
 import matplotlib
 
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 import numpy as np
+from matplotlib.layout_engine import ConstrainedLayoutEngine
 from PIL import Image
 
 INK, QUIET, FILL, EDGE = "#222222", "#666666", "#DCDCDC", "#A0A0A0"
 FORWARD, REVERSE = "#0072B2", "#C44E00"
+LAYOUT = ConstrainedLayoutEngine(w_pad=0.1, h_pad=0.1)
 MIXTURES = {
     "equal modes": ((0.5, -2.0, 0.5), (0.5, 2.0, 0.5)),
     "unequal modes": ((0.7, -2.0, 0.8), (0.3, 2.5, 0.6)),
@@ -49,7 +52,7 @@ STYLES = {
     "heavy mode": "-",
     "light mode": (0, (5, 1.5)),
 }
-STYLE = {
+STYLE: dict[Any, Any] = {
     "font.family": "DejaVu Sans",
     "font.size": 9,
     "text.color": INK,
@@ -85,9 +88,8 @@ def draw_figure(fits, path):
     """Draw the fits, a row for each direction and a column for each target, into a PNG."""
     with plt.rc_context(STYLE):
         figure, axes = plt.subplots(
-            2, 3, figsize=(11.6, 6.1), width_ratios=(1.28, 1.28, 1), layout="constrained"
+            2, 3, figsize=(11.6, 6.1), width_ratios=(1.28, 1.28, 1), layout=LAYOUT
         )
-        figure.get_layout_engine().set(w_pad=0.10, h_pad=0.10)
         for row, direction in enumerate(("forward", "reverse")):
             for column, target in enumerate(COLUMNS):
                 some = [
@@ -165,10 +167,10 @@ def save_animation(ways, path, width=860):
     `ways[direction]` is a list of (step, mean, sd) with the start first.
     """
     frames = []
-    with plt.rc_context(STYLE | {"axes.titlesize": 11}):
+    style: dict[Any, Any] = {**STYLE, "axes.titlesize": 11}
+    with plt.rc_context(style):
         for i in range(max(map(len, ways.values()))):
-            figure, axes = plt.subplots(1, 2, figsize=(7.2, 2.9), sharey=True, layout="constrained")
-            figure.get_layout_engine().set(w_pad=0.1, h_pad=0.08)
+            figure, axes = plt.subplots(1, 2, figsize=(7.2, 2.9), sharey=True, layout=LAYOUT)
             for ax, (direction, way) in zip(axes, ways.items(), strict=True):
                 _draw_frame(ax, direction, way[: i + 1])
             axes[0].set_ylabel("density")

@@ -17,17 +17,18 @@ import dataclasses
 import json
 import textwrap
 from pathlib import Path
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from _marginals_figure import draw_marginals
 from _mode_figure import draw_figure
 from jax.scipy.stats import cauchy, norm
 from mode_covering_vs_seeking import fit_all, parse_args
 from sklearn.datasets import load_diabetes
 
 import vikl
+from vikl.plots import marginals_figure
 
 SCHOOLS = {
     "effect": np.array([28.0, 8.0, -3.0, 7.0, -1.0, 1.0, 18.0, 12.0]),
@@ -117,7 +118,7 @@ def fit_schools(key):
 
 def fit_diabetes(key):
     """Fit the regression, predictors as measured."""
-    data = load_diabetes(scaled=False)
+    data: Any = load_diabetes(scaled=False)
     posterior = vikl.fit(
         diabetes,
         like={"intercept": 0.0, "beta": dict.fromkeys(PREDICTORS, 0.0), "sigma": 1.0},
@@ -156,11 +157,13 @@ def print_example(example, key):
         if moments is not example.reference:
             (where, mean), (which, sd) = moments.worst(example.reference)
             facts[f"{name} off"] = (
-                f"at most {mean:+.3f} reference sd in mean ({where}), {100 * sd:+.1f} % in sd ({which})"
+                f"at most {mean:+.3f} reference sd in mean ({where}), "
+                f"{100 * sd:+.1f} % in sd ({which})"
             )
     facts |= {
         "ELBO": f"{post.elbo:.3f} ± {post.elbo_std_error:.2g} nats",
-        "k-hat": f"{post.khat:.2f}, relative effective sample size {post.weighted.relative_ess:.2f}",
+        "k-hat": f"{post.khat:.2f}, effective sample size "
+        f"{100 * post.weighted.relative_ess:.0f} % of the draws",
         "status": f"{post.status}: {post.stopped_because}",
         "cost": f"{post.num_gradients} gradients, {post.compile_seconds:.1f} s compiling, "
         f"{post.run_seconds:.1f} s running",
@@ -187,6 +190,18 @@ def print_table(columns):
         ]
         print(f"{row:<16}" + "   ".join(cells))
     print()
+
+
+def draw_marginals(examples, path):
+    """Draw the fitted marginals of both examples with their reference means and sds."""
+    draws, reference = {}, {}
+    for example in examples:
+        names = [name for name in example.reference.rows if not name.startswith("theta_trans")]
+        draws |= {name: example.draws[name] for name in names}
+        reference |= {name: example.reference.rows[name][:2] for name in names}
+    title = "Fitted marginals and reference means ± sd: eight schools, then diabetes progression"
+    figure = marginals_figure(draws, reference, title=title, num_columns=6)
+    figure.savefig(path, dpi=110)
 
 
 def main(argv=None):

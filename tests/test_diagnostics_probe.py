@@ -12,7 +12,7 @@ from vikl.diagnostics._outside import evidence_inside
 from vikl.families import FullRankNormal, MeanFieldNormal
 from vikl.target import Target
 
-KEYS = [jax.random.key(i) for i in range(3)]
+KEYS = [jax.random.key(i) for i in range(2)]
 
 
 def mixture(x, data):

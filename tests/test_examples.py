@@ -28,7 +28,11 @@ def runs(tmp_path_factory):
     def run(script):
         if script not in done:
             folder = tmp_path_factory.mktemp(script.stem)
-            environment = os.environ | {"PYTHONPATH": str(EXAMPLES.parent)}
+            environment = os.environ | {
+                "PYTHONPATH": str(EXAMPLES.parent),
+                "JAX_NUMPY_DTYPE_PROMOTION": "standard",  # as users have it
+                "JAX_NUMPY_RANK_PROMOTION": "allow",
+            }
             ended = subprocess.run(
                 [sys.executable, str(script), "--quick", "--out", str(folder)],
                 cwd=folder, env=environment, capture_output=True, text=True, timeout=300,

@@ -4,6 +4,7 @@ import importlib
 import sys
 from pathlib import Path
 
+import jax
 import numpy as np
 import pytest
 
@@ -36,7 +37,9 @@ def example():
 
 @pytest.fixture(scope="module")
 def fits(example):
-    return example.fit_all()
+    # users' defaults: optax's Adam needs JAX's standard promotion
+    with jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"):
+        return example.fit_all()
 
 
 def assert_agrees(found, optimum):

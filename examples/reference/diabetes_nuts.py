@@ -1,6 +1,6 @@
 """The reference for the diabetes regression: a long NUTS run, checked against the closed form.
 
-    python examples/reference/diabetes_nuts.py            # a minute or two; writes diabetes_nuts.json
+    python examples/reference/diabetes_nuts.py   # a minute or two; writes diabetes_nuts.json
 
 The model is the one of `first_fit.py`: y ~ normal(intercept + X β, σ), all ten predictors as
 measured (unscaled), flat priors on the coefficients and on log σ. NUTS runs on standardised
@@ -11,6 +11,7 @@ form (β multivariate t, σ² inverse gamma), which the script prints beside the
 import argparse
 import json
 from pathlib import Path
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -103,7 +104,7 @@ def main():
     parser.add_argument("--out", type=Path, default=Path(__file__).with_suffix(".json"))
     parser.add_argument("--seed", type=int, default=20)
     args = parser.parse_args()
-    data = load_diabetes(scaled=False)
+    data: Any = load_diabetes(scaled=False)
     draws, divergences = run(data.data, data.target, args.seed)
     rows = rows_of(draws, data.feature_names, closed_form(data.data, data.target))
     about = {

@@ -15,7 +15,15 @@ Integrand = Callable[[Vector, Scalar], Scalar]
 
 
 class Estimator(eqx.Module):
-    """A way to draw from q and to differentiate what is averaged over the draws."""
+    """A way to draw from q and to differentiate what is averaged over the draws.
+
+    Abstract: `Pathwise`, `StickingTheLanding` and the others are its final subclasses.
+
+    Example:
+        >>> import vikl
+        >>> isinstance(vikl.estimators.Pathwise(), Estimator)
+        True
+    """
 
     @abstractmethod
     def expectation(

@@ -16,6 +16,25 @@ class Family(eqx.Module):
     Every inexact array leaf is a free, unconstrained, trainable parameter; everything else is
     static. `sample_and_log_prob` returns one draw; a family whose draw is a differentiable
     function of its parameters sets `reparameterized`, which the pathwise estimators need.
+
+    Abstract. A user's own family is a subclass:
+
+    Example:
+        >>> from typing import ClassVar
+        >>> import jax, jax.numpy as jnp, vikl
+        >>> class Exponentials(vikl.families.Family):
+        ...     log_rate: jax.Array
+        ...     reparameterized: ClassVar[bool] = True
+        ...     @property
+        ...     def dim(self):
+        ...         return self.log_rate.shape[0]
+        ...     def sample_and_log_prob(self, key):
+        ...         x = jax.random.exponential(key, self.log_rate.shape) * jnp.exp(-self.log_rate)
+        ...         return x, self.log_prob(x)
+        ...     def log_prob(self, x):
+        ...         return jnp.sum(self.log_rate - jnp.exp(self.log_rate) * x)
+        >>> Exponentials(jnp.zeros(2)).dim
+        2
     """
 
     reparameterized: eqx.AbstractClassVar[bool]

@@ -17,12 +17,14 @@ import numpy as np
 from .._typing import PRNGKey
 from ..families import Family, FullRankNormal, MeanFieldNormal
 from ..target import Target
+from ._arguments import check_start
 from ._ascent import Climb, climb, newton
 from ._callback import Snapshot, call_back
 from ._evaluate import Evaluator
 from ._natural import DIAGONAL, FULL, Ascent, Moments, Round, Row, ascend, draw_noise
 from ._progress import Bar, wants_bar
 from ._status import Ending
+from ._unsettled import unsettled
 
 _STARTS = 8
 _SPREAD = 2.0  # starts are uniform within this of the first, in unconstrained units (as in Stan)
@@ -69,6 +71,10 @@ class Mode:
         """The Laplace estimate of the log normaliser, in nats."""
         log_det = float(np.linalg.slogdet(self.scale)[1])
         return self.log_density + log_det + len(self.x) / 2 * _LOG_2PI
+
+
+class NoGradientError(Exception):
+    """The gradient is zero at every start, though the values differ."""
 
 
 class Automatic:
@@ -175,6 +181,8 @@ class Automatic:
         points = first + spread
         values, gradients = self.evaluate(points)
         check_start(self.target, first, values[0], gradients[0])
+        if not gradients.any() and len(set(values.tolist())) > 1:
+            raise NoGradientError
         usable = np.isfinite(values) & np.isfinite(gradients).all(axis=1)
         if not usable.any():
             raise ValueError(
@@ -196,8 +204,10 @@ class Automatic:
                 continue
             seen = next((m for m in modes if self._same(m, one)), None)
             if seen is not None or len(modes) >= _MOST_MODES:
-                note = "the same mode" if seen is not None else "not looked at"
-                self.starts.append(Start("climb", one.value, np.nan, note))
+                note, evidence = "not looked at", np.nan
+                if seen is not None:
+                    note, evidence = "the same mode", seen.log_evidence
+                self.starts.append(Start("climb", one.value, evidence, note))
                 continue
             x, scale, value = newton(self.evaluate, one.x, one.scale())
             mode = Mode(x, scale, value)
@@ -297,78 +307,13 @@ class Automatic:
             return Ending(self.stopped, f"{because} {used} gradients", notes)
         if best.converged:
             return Ending("converged", f"{best.reason}, after {used} gradients", notes)
-        wild = self._wild(best)
+        noise = draw_noise(self.rng, self.num_draws, self.target.dim, matched=True)
+        wild = unsettled(best, self.evaluate, noise, self.target.names)
         if wild is not None:
             return dataclasses.replace(wild, notes=notes)
         return Ending("budget spent", f"{best.reason}, after {used} gradients", notes)
-
-    def _wild(self, best: Ascent) -> Ending | None:
-        """Say whether a run that did not settle was growing or shrinking without end."""
-        noise = draw_noise(self.rng, self.num_draws, self.target.dim, matched=True)
-        values, gradients = self.evaluate(best.moments.mean + noise @ best.moments.scale.T)
-        if not np.isfinite(values).any():
-            return Ending("diverged", "no draw has a finite log density any more")
-        pull = np.where(np.isfinite(gradients), gradients, 0.0) @ best.moments.scale
-        curvature = -(noise.T @ pull + pull.T @ noise) / 2 / len(noise)
-        names = self.target.names
-        widest = np.linalg.eigh(curvature)
-        if widest[0][0] < 0.05:
-            direction = best.moments.scale @ widest[1][:, 0]
-            name = names[int(np.argmax(np.abs(direction)))]
-            return Ending(
-                "improper target",
-                f"the log density hardly falls off along {name}: no normal fits it; "
-                "give it a proper prior",
-            )
-        return self._rising(best)
-
-    @staticmethod
-    def _rising(best: Ascent) -> Ending | None:
-        """Say whether the ELBO kept rising while q kept shrinking: a density without bound."""
-        rows = best.history[-(len(best.history) // 2) :]
-        if len(rows) < 8:
-            return None
-        early, late = rows[: len(rows) // 2], rows[len(rows) // 2 :]
-        gain, shrink = (
-            np.mean([getattr(r, name) for r in late]) - np.mean([getattr(r, name) for r in early])
-            for name in ("elbo", "entropy")
-        )
-        if gain > 1.0 and shrink < -1.0:
-            return Ending(
-                "unbounded target",
-                f"the ELBO kept rising ({gain:.3g} nats over the last rounds) while q kept "
-                "shrinking: the density seems to have no upper bound; keep scales away from zero "
-                "by a prior",
-            )
-        return None
 
 
 def _apart(a: Moments, b: Moments) -> bool:
     """Whether two normals lie more than three of either's sds from each other."""
     return all(np.linalg.norm(np.linalg.solve(q.scale, a.mean - b.mean)) > 3.0 for q in (a, b))
-
-
-def check_start(target: Target, start: np.ndarray, value: float, gradient: np.ndarray) -> None:
-    """Refuse a log density that is nan or +inf at the start, or whose gradient is nan there.
-
-    Raises:
-        ValueError: with the value, the coordinates concerned, and what to do.
-    """
-    if np.isnan(value) or value == np.inf:
-        raise ValueError(
-            f"`log_density` is {value} at the start {_short(start)} (unconstrained). Find where "
-            "it divides by zero or takes the log of a negative number, give `like` another "
-            "value, or declare a `support`."
-        )
-    bad = ~np.isfinite(gradient)
-    if np.isfinite(value) and bad.any():
-        names = [name for name, flag in zip(target.names, bad) if flag]
-        raise ValueError(
-            f"`log_density` is {value:.6g} at the start {_short(start)} but its gradient is "
-            f"{gradient[bad][0]} for {', '.join(names[:5])}. A branch that is not taken can do "
-            "this (`jnp.where` around sqrt or log): make the untaken branch finite too."
-        )
-
-
-def _short(x: np.ndarray) -> str:
-    return np.array2string(np.asarray(x), precision=4, threshold=8)

@@ -14,6 +14,15 @@ class Snapshot:
 
     `record` has the means over the cell's steps of what the objective records, such as `loss`
     and `elbo` (nats), with standard errors; `family` is the present approximation.
+
+    Example:
+        >>> import jax, jax.numpy as jnp, optax, vikl
+        >>> seen = []
+        >>> post = vikl.fit(lambda x: -0.5 * jnp.sum(x**2), vikl.families.MeanFieldNormal,
+        ...                 optimizer=optax.adam(0.1), like=jnp.zeros(2), key=jax.random.key(0),
+        ...                 num_steps=20, callback=lambda snapshot: seen.append(snapshot.step))
+        >>> seen
+        [10, 20]
     """
 
     step: int

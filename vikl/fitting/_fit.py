@@ -5,21 +5,32 @@ import time
 import warnings
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import equinox as eqx
 import jax
-import jax.numpy as jnp
 import numpy as np
 import optax
 
 from .._compile import record_compiles
 from .._typing import PRNGKey, PyTree
 from ..diagnostics import WeightedDraws, draw_weighted
-from ..families import Family, FullRankNormal, MeanFieldNormal, mean
+from ..estimators import ScoreFunction
+from ..families import Family, MeanFieldNormal, mean
 from ..objectives import Objective, ReverseKL
 from ..target import Target
-from ._automatic import Automatic, check_start
+from ._arguments import (
+    FULL_RANK_UP_TO,
+    as_target,
+    automatic_family,
+    check_counts,
+    check_key,
+    check_start,
+    has_natural_gradient,
+    initial_family,
+    is_plain_reverse_kl,
+)
+from ._automatic import Automatic, NoGradientError
 from ._evaluate import Evaluator
 from ._load import load_finished
 from ._loop import Loop
@@ -27,11 +38,11 @@ from ._posterior import Posterior
 from ._status import Ending
 from ._stochastic import StochasticGradient
 
-_FULL_RANK_UP_TO = 200  # parameters; beyond, the automatic method is mean-field
 _DRAWS = 2000  # behind ELBO and k-hat
 _DEFAULT_STEPS = 10_000
 _DEFAULT_BUDGET = 100_000  # steps, where standing still ends the run
 _LEARNING_RATE = 0.02
+_SCORE_DRAWS = 64
 _COLLAPSED = 5.0  # effective draws: below, a self-normalised average means little (Owen 2013)
 
 
@@ -103,21 +114,28 @@ def fit(
     began = time.monotonic()
     key = check_key(key)
     with record_compiles() as compiles:
-        target = _as_target(target, like, support, data)
-        _check_counts(num_steps=num_steps, num_starts=num_starts)
-        automatic = optimizer is None and (objective is None or _is_plain_reverse_kl(objective))
-        automatic = automatic and _has_natural_gradient(family)
+        target = as_target(target, like, support, data)
+        check_counts(num_steps=num_steps, num_starts=num_starts)
+        automatic = optimizer is None and (objective is None or is_plain_reverse_kl(objective))
+        automatic = automatic and has_natural_gradient(family)
         if automatic and checkpoint is not None:
             done = load_finished(checkpoint, target, key)
             if done is not None:
                 return done
-        keys = jax.random.split(key)
-        run = _fit_automatically if automatic else _fit_stochastically
-        posterior = run(
-            target, family, objective, optimizer, keys[0], _Judge(target, keys[1]),
-            num_steps=num_steps, num_starts=num_starts, progress=progress, callback=callback,
-            checkpoint=checkpoint, max_seconds=max_seconds,
-        )  # fmt: skip
+        options = _Options(
+            num_steps,
+            num_starts,
+            progress,
+            callback,
+            checkpoint,
+            max_seconds,
+            *jax.random.split(key),
+        )
+        posterior = None
+        if automatic:
+            posterior = _fit_automatically(target, family, options)
+        if posterior is None:
+            posterior = _fit_stochastically(target, family, objective, optimizer, options)
     seconds = time.monotonic() - began - compiles.seconds
     posterior = dataclasses.replace(
         posterior, compile_seconds=compiles.seconds, run_seconds=seconds
@@ -135,6 +153,19 @@ def _save_finished(posterior: Posterior, path: str | Path, key: PRNGKey) -> Post
         warnings.warn(note, stacklevel=3)
         return dataclasses.replace(posterior, ending=posterior.ending.with_note(note))
     return posterior
+
+
+class _Options(NamedTuple):
+    """What both methods take from the call."""
+
+    num_steps: int | None
+    num_starts: int | None
+    progress: bool | None
+    callback: Callable | None
+    checkpoint: str | Path | None
+    max_seconds: float | None
+    key: PRNGKey
+    judge_key: PRNGKey
 
 
 class _Judge:
@@ -156,35 +187,26 @@ class _Judge:
         return self(family).relative_ess
 
 
-def _fit_automatically(
-    target: Target,
-    family: Any,
-    objective: Any,
-    optimizer: Any,
-    key: PRNGKey,
-    judge: _Judge,
-    *,
-    num_steps: int | None,
-    num_starts: int | None,
-    progress: bool | None,
-    callback: Callable | None,
-    checkpoint: Any,
-    max_seconds: float | None,
-) -> Posterior:
-    kind, instance = _automatic_family(target, family)
+def _fit_automatically(target: Target, family: Any, options: _Options) -> Posterior | None:
+    """Run the automatic method; None where the log density has no usable gradient."""
+    judge = _Judge(target, options.judge_key)
+    kind, instance = automatic_family(target, family)
     if instance is not None:
         start = mean(instance).astype(target.dtype)
         target = eqx.tree_at(lambda t: t.start, target, start)
-    found = Automatic(
-        target, kind, key, judge.efficiency,
-        num_starts=num_starts, max_rounds=num_steps, progress=progress, callback=callback,
-        max_seconds=max_seconds,
-    ).go()  # fmt: skip
+    try:
+        found = Automatic(
+            target, kind, options.key, judge.efficiency,
+            num_starts=options.num_starts, max_rounds=options.num_steps,
+            progress=options.progress, callback=options.callback, max_seconds=options.max_seconds,
+        ).go()  # fmt: skip
+    except NoGradientError:
+        return None
     weighted = judge(found.family)
     ending = _judge_support(found.ending, weighted)
     if family is None and kind is MeanFieldNormal:
         ending = ending.with_note(
-            f"{target.dim} parameters are more than the {_FULL_RANK_UP_TO} for which a full-rank "
+            f"{target.dim} parameters are more than the {FULL_RANK_UP_TO} for which a full-rank "
             "normal is the default: the family is mean-field, and its sds can be too small"
         )
     return Posterior(
@@ -198,144 +220,47 @@ def _fit_stochastically(
     family: Any,
     objective: Objective | None,
     optimizer: optax.GradientTransformation | None,
-    key: PRNGKey,
-    judge: _Judge,
-    *,
-    num_steps: int | None,
-    num_starts: int | None,
-    progress: bool | None,
-    callback: Callable | None,
-    checkpoint: Any,
-    max_seconds: float | None,
+    options: _Options,
 ) -> Posterior:
-    if num_starts not in (None, 1):
+    if options.num_starts not in (None, 1):
         raise ValueError(
-            f"`num_starts` should be None with an optimizer; got {num_starts}. Start from several "
-            "family instances yourself, or leave `optimizer` and `objective` to the automatic "
-            "method."
+            f"`num_starts` should be None with an optimizer; got {options.num_starts}. Start "
+            "from several family instances yourself, or leave `optimizer` and `objective` out: the "
+            "automatic method has several."
         )
     if objective is not None and not isinstance(objective, Objective):
         StochasticGradient(objective, optax.sgd(0.0))  # raises the message
+    note = ""
+    if objective is None and optimizer is None and has_natural_gradient(family):
+        objective = ReverseKL(ScoreFunction(), num_samples=_SCORE_DRAWS)
+        note = (
+            "the log density's gradient is zero everywhere it was looked at, though its values "
+            "differ: score-function gradients were used instead of the automatic method"
+        )
     objective = (ReverseKL() if objective is None else objective).prepare(target)
-    stop_on_plateau = num_steps is None and optimizer is not None
-    steps = num_steps or (_DEFAULT_BUDGET if optimizer is not None else _DEFAULT_STEPS)
+    stop_on_plateau = options.num_steps is None and optimizer is not None
+    steps = options.num_steps or (_DEFAULT_BUDGET if optimizer is not None else _DEFAULT_STEPS)
     if optimizer is None:
         optimizer = optax.adam(optax.cosine_decay_schedule(_LEARNING_RATE, steps))
     algorithm = StochasticGradient(objective, optimizer)
-    family = _initial_family(target, family)
+    family = initial_family(target, family)
     if objective.gradients_per_step():
         start = np.asarray(target.start, np.float64)
         value, gradient = Evaluator(target, (1,))(start[None])
         check_start(target, start, value[0], gradient[0])
     state, ending, history = Loop(
-        algorithm, target, family, key, num_steps=steps, stop_on_plateau=stop_on_plateau,
-        progress=progress, callback=callback, checkpoint=checkpoint, max_seconds=max_seconds,
+        algorithm, target, family, options.key, num_steps=steps, stop_on_plateau=stop_on_plateau,
+        progress=options.progress, callback=options.callback, checkpoint=options.checkpoint,
+        max_seconds=options.max_seconds,
     ).go()  # fmt: skip
-    weighted = judge(state.family)
+    weighted = _Judge(target, options.judge_key)(state.family)
     ending = _judge_weights(ending, history)
     if isinstance(objective, ReverseKL):
         ending = _judge_support(ending, weighted)
+    if note:
+        ending = ending.with_note(note)
     gradients = int(state.step) * objective.gradients_per_step()
     return Posterior(target, state.family, ending, history, weighted, gradients, 0.0, 0.0)
-
-
-# -- arguments
-
-
-def check_key(key: Any) -> PRNGKey:
-    """Return the key as a typed key, or say what is wrong with it.
-
-    Raises:
-        TypeError: not a single JAX key.
-    """
-    advice = "Make one by `jax.random.key(0)`."
-    if not isinstance(key, jax.Array):
-        raise TypeError(f"`key` should be a JAX PRNG key; got {key!r}. {advice}")
-    if jnp.issubdtype(key.dtype, jax.dtypes.prng_key):
-        if key.shape != ():
-            raise TypeError(f"`key` should be one key; got an array of shape {key.shape}. {advice}")
-        return key
-    if key.shape != (2,) or key.dtype != jnp.uint32:
-        raise TypeError(
-            f"`key` should be a JAX PRNG key; got an array of dtype {key.dtype} and shape "
-            f"{key.shape}. {advice}"
-        )
-    return jax.random.wrap_key_data(key)
-
-
-def _as_target(target: Any, like: PyTree, support: Any, data: PyTree) -> Target:
-    if isinstance(target, Target):
-        given = {"like": like, "support": support, "data": data}
-        for name, value in given.items():
-            if value is not None:
-                raise ValueError(
-                    f"`{name}` belongs to a plain log density; `target` is a Target and has its "
-                    f"own. Leave it out, or give it to `Target.from_density`."
-                )
-        return target
-    if not callable(target):
-        raise TypeError(
-            f"`target` should be a Target or a log density (a function); got {target!r} of type "
-            f"{type(target).__name__}."
-        )
-    if like is None:
-        raise ValueError(
-            "`like` is needed with a plain log density: an example of its parameters, such as "
-            "`like=jnp.zeros(3)` or `like={'mu': 0.0, 'tau': 1.0}`."
-        )
-    return Target.from_density(target, like, support, data)
-
-
-def _check_counts(**counts: Any) -> None:
-    for name, value in counts.items():
-        if value is None:
-            continue
-        if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < 1:
-            raise ValueError(
-                f"`{name}` should be a whole number, at least 1, or None; got {value!r}. "
-                "None leaves it to the evidence."
-            )
-
-
-def _is_plain_reverse_kl(objective: Any) -> bool:
-    return isinstance(objective, ReverseKL) and objective == ReverseKL()
-
-
-def _has_natural_gradient(family: Any) -> bool:
-    kind = family if isinstance(family, type) else type(family)
-    return family is None or kind in (FullRankNormal, MeanFieldNormal)
-
-
-def _automatic_family(target: Target, family: Any) -> tuple[type[Family], Family | None]:
-    if family is None:
-        return (FullRankNormal if target.dim <= _FULL_RANK_UP_TO else MeanFieldNormal), None
-    if isinstance(family, type):
-        return family, None
-    return type(family), _initial_family(target, family)
-
-
-def _initial_family(target: Target, family: Any) -> Family:
-    if family is None:
-        family = FullRankNormal if target.dim <= _FULL_RANK_UP_TO else MeanFieldNormal
-    if isinstance(family, type) and issubclass(family, Family):
-        init = getattr(family, "init", None)
-        if init is None:
-            raise TypeError(
-                f"`family` {family.__name__} has no `init(loc, scale)`; give an instance of it."
-            )
-        return init(target.start, 1.0)
-    if not isinstance(family, Family):
-        raise TypeError(
-            f"`family` should be a class or an instance of vikl.families; got {family!r}. "
-            "Use for example `vikl.families.FullRankNormal`."
-        )
-    if family.dim != target.dim:
-        raise ValueError(
-            f"`family` should have the dimension of the target, {target.dim} "
-            f"({', '.join(target.names[:6])}{', ...' if target.dim > 6 else ''}); got "
-            f"{family.dim}. Initialise it with `init(jnp.zeros({target.dim}))`, or give the class."
-        )
-    return jax.tree.map(lambda v: v.astype(target.dtype) if eqx.is_inexact_array(v) else v, family)
 
 
 # -- judgements

@@ -83,7 +83,7 @@ def _accumulate(sums: dict[str, Array], info: dict[str, Array], ok: Array) -> di
     shift = jnp.where(sums["count"] == 0, jnp.where(ok, values, 0.0), sums["shift"])
     moved = jnp.where(ok, values - shift, 0.0)
     return {
-        "count": sums["count"] + ok,
+        "count": sums["count"] + ok.astype(jnp.int32),
         "shift": shift,
         "sum": sums["sum"] + moved,
         "square": sums["square"] + moved * moved,

@@ -12,6 +12,10 @@ class Ending:
     `status` is one of: `converged`, `budget spent`, `time spent`, `interrupted`,
     `stopped by callback`, `diverged`, `weights collapsed`, `improper target`,
     `unbounded target`, `outside the support`.
+
+    Example:
+        >>> Ending("budget spent", "all 100 steps were taken").with_note("3 were rejected").notes
+        ('3 were rejected',)
     """
 
     status: str

@@ -17,7 +17,15 @@ _RETREAT = 0.5
 
 
 class GradientState(NamedTuple):
-    """What the next step needs: the family, the optimizer's state, and the record of failures."""
+    """What the next step needs: the family, the optimizer's state, and the record of failures.
+
+    Example:
+        >>> import jax.numpy as jnp, optax, vikl
+        >>> algorithm = StochasticGradient(vikl.objectives.ReverseKL(), optax.sgd(0.1))
+        >>> state = algorithm.init(vikl.families.MeanFieldNormal.init(jnp.zeros(2)))
+        >>> int(state.step), float(state.step_scale)
+        (0, 1.0)
+    """
 
     family: Family
     optimizer_state: PyTree
@@ -87,14 +95,15 @@ class StochasticGradient(eqx.Module):
             return self.objective(eqx.combine(params, static), target, key)
 
         (loss, aux), gradients = jax.value_and_grad(loss_at, has_aux=True)(params)
-        updates, optimizer_state = optax.with_extra_args_support(self.optimizer).update(
-            gradients,
-            state.optimizer_state,
-            params,
-            value=loss,
-            grad=gradients,
-            value_fn=lambda p: loss_at(p)[0],
-        )
+        with jax.numpy_dtype_promotion("standard"):  # optax mixes integers and floats
+            updates, optimizer_state = optax.with_extra_args_support(self.optimizer).update(
+                gradients,
+                state.optimizer_state,
+                params,
+                value=loss,
+                grad=gradients,
+                value_fn=lambda p: loss_at(p)[0],
+            )
         ok = jnp.isfinite(loss) & jnp.isfinite(_total(updates))
         moved = jax.tree.map(
             lambda p, u: p + (state.step_scale * u).astype(p.dtype), params, updates
@@ -107,7 +116,7 @@ class StochasticGradient(eqx.Module):
             step_scale=jnp.where(
                 ok, jnp.minimum(state.step_scale * _RECOVERY, 1.0), state.step_scale * _RETREAT
             ),
-            rejected=state.rejected + ~ok,
+            rejected=state.rejected + (~ok).astype(jnp.int32),
             rejected_in_a_row=jnp.where(ok, 0, state.rejected_in_a_row + 1),
         )
         return new, {"loss": loss, **aux}
@@ -121,7 +130,8 @@ def _choose(ok: Bool[Array, ""], new: PyTree, old: PyTree) -> PyTree:
 
 def _total(tree: PyTree) -> Scalar:
     """Sum all entries: not finite if any one is not."""
-    return sum((jnp.sum(v) for v in jax.tree.leaves(tree)), start=jnp.zeros(()))
+    sums = [jnp.sum(v).astype(jnp.float32) for v in jax.tree.leaves(tree)]
+    return jnp.sum(jnp.stack(sums))
 
 
 def _float_dtype(params: PyTree) -> Any:

@@ -9,7 +9,13 @@ import numpy as np
 class Summary:
     """Named rows of mean, sd, 5 % and 95 % of the fit, and mean and sd after resampling.
 
-    `columns[name]` is an array with one value for each of `names`; the repr is a table.
+    `columns[name]` is an array with one value for each of `names`; the repr is a table;
+    `summary["mu"]` is one row.
+
+    Example:
+        >>> summary = summarize({"mu": np.array([0.0, 1.0, 2.0])}, np.ones(3))
+        >>> summary["mu"]["mean"], summary["mu"]["sd"]
+        (1.0, 1.0)
     """
 
     names: tuple[str, ...]

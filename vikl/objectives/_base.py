@@ -11,7 +11,15 @@ from ..target import Target
 
 
 class Objective(eqx.Module):
-    """A loss of a family and a target, always minimised."""
+    """A loss of a family and a target, always minimised.
+
+    Abstract: `ReverseKL` and `ForwardKL` are its final subclasses.
+
+    Example:
+        >>> import vikl
+        >>> vikl.objectives.ReverseKL(num_samples=4).gradients_per_step()
+        4
+    """
 
     @abstractmethod
     def __call__(

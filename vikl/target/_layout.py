@@ -123,8 +123,9 @@ def layout_of(like: PyTree, support: Any) -> Layout:
             f"`like` should hold at least one unconstrained coordinate; got the shapes "
             f"{[leaf.shape for leaf in leaves]}. Remove empty arrays and one-element simplices."
         )
-    dtype = jnp.result_type(jnp.float32, *(spec.dtype for spec in specs))
-    return Layout(treedef, tuple(leaves), str(jax.dtypes.canonicalize_dtype(dtype)))
+    # float32 unless a leaf is float64: half precision is too coarse for a log density
+    dtype = "float64" if any(spec.dtype == np.float64 for spec in specs) else "float32"
+    return Layout(treedef, tuple(leaves), dtype)
 
 
 def _path_name(path: tuple) -> str:
@@ -151,7 +152,7 @@ def _shape_dtype(name: str, leaf: Any) -> jax.ShapeDtypeStruct:
             f"{tuple(shape)}. Write 1.0 instead of 1, or `jnp.zeros({tuple(shape)})`; sum discrete "
             "parameters out of the log density."
         )
-    return jax.ShapeDtypeStruct(tuple(shape), dtype)
+    return jax.ShapeDtypeStruct(tuple(shape), jax.dtypes.canonicalize_dtype(dtype))
 
 
 def _supports_of(like: PyTree, support: Any, treedef: Any, names: list[str]) -> list[Support]:

@@ -1,0 +1,55 @@
+"""What a natural-gradient run that did not settle was doing: growing or shrinking without end."""
+
+import numpy as np
+
+from ._ascent import Evaluate
+from ._natural import Ascent
+from ._status import Ending
+
+_FLAT = 0.05  # curvature, where 1 balances the entropy: hardly any pull back towards the mean
+_ENDLESS = 1e12  # nats no log density of real data reaches
+_RISE = 0.5  # nats of ELBO won, and of entropy lost, between the halves of the late rounds
+
+
+def unsettled(
+    best: Ascent, evaluate: Evaluate, noise: np.ndarray, names: tuple[str, ...]
+) -> Ending | None:
+    """Return the ending of a run whose target is improper or unbounded, None of any other."""
+    values, gradients = evaluate(best.moments.mean + noise @ best.moments.scale.T)
+    if not np.isfinite(values).any():
+        return Ending("diverged", "no draw has a finite log density any more")
+    if best.elbo > _ENDLESS or np.nanmax(values) > _ENDLESS:
+        return Ending(
+            "unbounded target",
+            f"the ELBO reached {best.elbo:.3g} nats: the log density has no upper bound; look for "
+            "a pole, or a sign error",
+        )
+    pull = np.where(np.isfinite(gradients), gradients, 0.0) @ best.moments.scale
+    curvature = -(noise.T @ pull + pull.T @ noise) / 2 / len(noise)
+    bends, directions = np.linalg.eigh(curvature)
+    if bends[0] < _FLAT and not _shrinking(best):
+        widest = best.moments.scale @ directions[:, 0]
+        return Ending(
+            "improper target",
+            f"the log density hardly falls off along {names[int(np.argmax(np.abs(widest)))]}: no "
+            "normal fits it; give it a proper prior",
+        )
+    if _shrinking(best):
+        return Ending(
+            "unbounded target",
+            "the ELBO kept rising while q kept shrinking: the density seems to have no upper "
+            "bound; keep scales away from zero by a prior",
+        )
+    return None
+
+
+def _shrinking(best: Ascent) -> bool:
+    """Whether the ELBO kept rising while q kept shrinking over the second half of the rounds."""
+    rows = [row for row in best.history[len(best.history) // 2 :] if np.isfinite(row.elbo)]
+    if len(rows) < 8:
+        return False
+    elbos, entropies = np.array([(row.elbo, row.entropy) for row in rows]).T
+    half = len(rows) // 2
+    gain = elbos[half:].mean() - elbos[:half].mean()
+    shrink = entropies[half:].mean() - entropies[:half].mean()
+    return bool(gain > _RISE and shrink < -_RISE)
