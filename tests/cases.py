@@ -201,7 +201,7 @@ SUPPORTS = {
 
 
 def small_target(shift: float = 0.0) -> Target:
-    """Return a 2-d correlated normal: the target that the tests of the loop share, compiled once."""
+    """Return a 2-d correlated normal, the one target that the tests of the loop share."""
     loc, precision = gaussian_parts(2)
     data = (jnp.asarray(loc + shift, float), jnp.asarray(precision, float))
     return Target.from_density(normal_density, jnp.zeros(2), data=data)
