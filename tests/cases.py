@@ -1,0 +1,207 @@
+"""The tables of cases: one row for each public thing enrols it in every law of its kind.
+
+`test_completeness.py` asserts that no public thing is without a row. Rows make their things
+inside the test, so that their arrays are of the world (float32 or float64) the test runs in.
+"""
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from vikl import estimators, families, objectives
+from vikl.target import Target
+
+
+@dataclasses.dataclass(frozen=True)
+class FamilyCase:
+    """How to make a family of `dim` dimensions: the standard one, and a lopsided one."""
+
+    standard: Callable[[int], families.Family]
+    lopsided: Callable[[int], families.Family]
+
+
+def _loc(dim: int) -> jax.Array:
+    return jnp.linspace(-0.7, 1.1, dim)
+
+
+def _scales(dim: int) -> jax.Array:
+    return jnp.linspace(0.6, 1.4, dim)
+
+
+def _mean_field(dim: int) -> families.Family:
+    return families.MeanFieldNormal.init(_loc(dim), _scales(dim))
+
+
+def _full_rank(dim: int) -> families.Family:
+    tril = jnp.tril(jnp.full((dim, dim), 0.4), -1) + jnp.diag(_scales(dim))
+    return families.FullRankNormal.from_moments(_loc(dim), tril)
+
+
+FAMILIES = {
+    "MeanFieldNormal": FamilyCase(
+        lambda dim: families.MeanFieldNormal.init(jnp.zeros(dim)), _mean_field
+    ),
+    "FullRankNormal": FamilyCase(
+        lambda dim: families.FullRankNormal.init(jnp.zeros(dim)), _full_rank
+    ),
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class EstimatorCase:
+    """An estimator; the fewest draws it takes; whether it takes any integrand."""
+
+    make: Callable[[], estimators.Estimator]
+    fewest: int = 1
+    general: bool = True
+    #: the size of error in the mean gradient that is found, from so many replicates of two draws
+    detects: float = 0.35
+    replicates: int = 20_000
+
+
+ESTIMATORS = {
+    "Pathwise": EstimatorCase(estimators.Pathwise),
+    "StickingTheLanding": EstimatorCase(estimators.StickingTheLanding),
+    "ClosedFormEntropy": EstimatorCase(estimators.ClosedFormEntropy, general=False),
+    "AnalyticKL": EstimatorCase(estimators.AnalyticKL, general=False),
+    "ScoreFunction": EstimatorCase(
+        estimators.ScoreFunction, fewest=2, detects=0.6, replicates=60_000
+    ),
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class ObjectiveCase:
+    """An objective of a normalised target q0 (a family), and whether it needs the log density."""
+
+    make: Callable[[families.Family], objectives.Objective]
+    uses_density: bool = True
+
+
+def _exact_samples(q: families.Family) -> jax.Array:
+    """Return a sample whose mean and (1/n) covariance are those of q exactly."""
+    corners = np.stack(np.meshgrid(*[[-1.0, 1.0]] * q.dim), axis=-1).reshape(-1, q.dim)
+    return jax.vmap(lambda noise: families.from_noise(q, noise))(jnp.asarray(corners, float))
+
+
+OBJECTIVES = {
+    "ReverseKL": [ObjectiveCase(lambda q: objectives.ReverseKL(num_samples=4))],
+    "ForwardKL": [
+        ObjectiveCase(lambda q: objectives.ForwardKL(num_samples=16)),
+        ObjectiveCase(lambda q: objectives.ForwardKL(samples=_exact_samples(q)), False),
+    ],
+}
+
+
+def normal_density(x, data):
+    """Log density of a normal with mean and precision `data`, unnormalised."""
+    loc, precision = data
+    return -0.5 * (x - loc) @ (precision @ (x - loc))
+
+
+def family_density(x, family):
+    """Log density of a family, normalised: a target that is exactly q."""
+    return family.log_prob(x)
+
+
+def shifted_family_density(x, data):
+    """Log density of a family plus a constant."""
+    family, constant = data
+    return family.log_prob(x) + constant
+
+
+def family_target(family: families.Family) -> Target:
+    """Return the target that is exactly this family."""
+    return Target.from_density(family_density, jnp.zeros(family.dim), data=family)
+
+
+def gaussian_parts(dim: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return the mean and the precision of a correlated normal of `dim` dimensions."""
+    precision = np.eye(dim) * 2.0 + 0.5 * (np.ones((dim, dim)) - np.eye(dim))
+    return np.linspace(1.0, -1.0, dim), precision
+
+
+def gaussian_with_prior(dim: int) -> Target:
+    """Return a normal likelihood (`gaussian_parts`) times a wide normal prior."""
+    loc, precision = gaussian_parts(dim)
+    return Target.from_density(
+        normal_density,
+        jnp.zeros(dim),
+        data=(jnp.asarray(loc, float), jnp.asarray(precision, float)),
+        prior=families.MeanFieldNormal.init(jnp.full(dim, 0.3), 1.5),
+    )
+
+
+#: the ways to make a target, each with a tiny one
+TARGETS: dict[str, Callable[[], Target]] = {
+    "from_density": lambda: gaussian_with_prior(2),
+    "from_numpyro": lambda: Target.from_numpyro(numpyro_model, jnp.array([1.0, 2.0])),
+}
+
+
+def numpyro_model(y):
+    """Two latent sites, one positive, a plate, and a deterministic site."""
+    import numpyro
+    import numpyro.distributions as dist
+
+    mu = numpyro.sample("mu", dist.Normal(0.0, 5.0))
+    tau = numpyro.sample("tau", dist.HalfNormal(2.0))
+    numpyro.deterministic("ratio", mu / tau)
+    with numpyro.plate("rows", y.shape[0]):
+        numpyro.sample("y", dist.Normal(mu, tau), obs=y)
+
+
+@dataclasses.dataclass(frozen=True)
+class SupportCase:
+    """A support by name, bounds and shape, and the coordinates in which its density is taken."""
+
+    shape: tuple[int, ...] = ()
+    bounds: tuple[float, ...] = ()
+    free: Callable[[Any], Any] = jnp.ravel
+    promotes: bool = False  # numpyro's map relies on implicit type promotion
+
+
+def _lower(matrix):
+    return matrix[jnp.tril_indices(matrix.shape[0])]
+
+
+def _below(matrix):
+    return matrix[jnp.tril_indices(matrix.shape[0], -1)]
+
+
+_LOWER_TRIANGLE = SupportCase((2, 2), free=_lower)
+SUPPORTS = {
+    "real": SupportCase(),
+    "positive": SupportCase(),
+    "nonnegative": SupportCase(),
+    "softplus_positive": SupportCase(),
+    "unit_interval": SupportCase((2,)),
+    "circular": SupportCase(),
+    "interval": SupportCase((), (-1.0, 5.0)),
+    "open_interval": SupportCase((), (0.0, 5.0)),
+    "greater_than": SupportCase((), (1.0,)),
+    "less_than": SupportCase((), (1.0,)),
+    "negative": SupportCase(),
+    "simplex": SupportCase((3,), free=lambda v: v[:-1]),
+    "ordered": SupportCase((3,)),
+    "ordered_vector": SupportCase((3,)),
+    "positive_ordered_vector": SupportCase((3,)),
+    "lower_cholesky": _LOWER_TRIANGLE,
+    "lower_triangular_positive": _LOWER_TRIANGLE,
+    "softplus_lower_cholesky": _LOWER_TRIANGLE,
+    "positive_definite": SupportCase((2, 2), free=_lower, promotes=True),
+    "corr_cholesky": SupportCase((3, 3), free=_below),
+    "corr_matrix": SupportCase((3, 3), free=_below, promotes=True),
+    "zero_sum": SupportCase((3,), free=lambda v: v[:-1]),
+}
+
+
+def small_target(shift: float = 0.0) -> Target:
+    """Return a 2-d correlated normal, the one target that the tests of the loop share."""
+    loc, precision = gaussian_parts(2)
+    data = (jnp.asarray(loc + shift, float), jnp.asarray(precision, float))
+    return Target.from_density(normal_density, jnp.zeros(2), data=data)

@@ -1,0 +1,232 @@
+"""Bad input, as data: a call, the error it must raise, and what its message must name."""
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from cases import normal_density, small_target
+from jax import lax
+
+import vikl
+from vikl.estimators import AnalyticKL
+from vikl.families import MeanFieldNormal
+from vikl.objectives import ForwardKL, ReverseKL
+
+X = np.zeros(2, np.float32)
+
+
+def good(x):
+    """A log density with nothing wrong."""
+    return -0.5 * jnp.sum(x**2)
+
+
+@dataclasses.dataclass(frozen=True)
+class Refused:
+    """A call that must raise `error` with all the fragments in its message."""
+
+    call: Callable[[], Any]
+    error: type[Exception]
+    fragments: tuple[str, ...]
+
+
+def fit(target: Any = good, like: Any = X, **changes: Any) -> Any:
+    like = {} if isinstance(target, vikl.Target) or like is None else {"like": like}
+    return vikl.fit(target, **{"key": jax.random.key(0), "progress": False} | like | changes)
+
+
+def _density(function: Any, error: type[Exception], *fragments: str) -> Refused:
+    return Refused(lambda: fit(function), error, ("`log_density`", *fragments))
+
+
+def _like(like: Any, error: type[Exception], *fragments: str) -> Refused:
+    return Refused(lambda: fit(like=like), error, ("`like`", *fragments))
+
+
+def _support(support: Any, error: type[Exception], *fragments: str, like: Any = X) -> Refused:
+    return Refused(lambda: fit(like=like, support=support), error, ("`support`", *fragments))
+
+
+def _given(error: type[Exception], *fragments: str, target: Any = good, **changes: Any) -> Refused:
+    """An argument of `fit` that must be refused by its name (the first fragment)."""
+    return Refused(lambda: fit(target, **changes), error, fragments)
+
+
+def _branches(x):
+    return x.sum() if x[0] > 0 else -x.sum()
+
+
+def _discrete(numpyro, dist):
+    numpyro.sample("z", dist.Bernoulli(0.5))
+
+
+def _observed(numpyro, dist):
+    numpyro.sample("y", dist.Normal(0.0, 1.0), obs=1.0)
+
+
+def _subsampled(numpyro, dist):
+    mu = numpyro.sample("mu", dist.Normal(0.0, 1.0))
+    with numpyro.plate("rows", 10, subsample_size=3):
+        numpyro.sample("y", dist.Normal(mu, 1.0), obs=jnp.zeros(3))
+
+
+def _model(body: Callable, error: type[Exception], *fragments: str) -> Refused:
+    def call():
+        import numpyro
+        import numpyro.distributions as dist
+
+        with jax.numpy_dtype_promotion("standard"):  # numpyro's own code needs it
+            return vikl.Target.from_numpyro(lambda: body(numpyro, dist))
+
+    return Refused(call, error, ("`model`", *fragments))
+
+
+def _integer_constraint():
+    from numpyro.distributions import constraints
+
+    return fit(support=constraints.positive_integer)
+
+
+ADAM = optax.adam(0.01)
+KEY = "Make one by `jax.random.key(0)`"
+REFUSED = {
+    # what the log density returns
+    "vector": _density(lambda x: x, ValueError, "scalar", "shape (2,)", "logp.sum()"),
+    "one-element vector": _density(lambda x: x[:1], ValueError, "shape (1,)", "logp.sum()"),
+    "complex": _density(lambda x: lax.complex(x[0], x[1]), TypeError, "complex64", "real part"),
+    "integer": _density(lambda x: jnp.sum(x > 0), TypeError, "dtype int32", "floating point"),
+    "boolean": _density(lambda x: x[0] > 0, TypeError, "dtype bool"),
+    "nothing": _density(lambda x: None, TypeError, "one real number", "NoneType", "logp.sum()"),
+    "tuple": _density(lambda x: (x.sum(), 0.0), TypeError, "one real number", "tuple"),
+    "string": _density(lambda x: "high", TypeError, "one real number", "'high'"),
+    "raises": _density(lambda x: 1 / 0, ValueError, "ZeroDivisionError", "(2,)", "pure JAX"),
+    "branches on values": _density(_branches, ValueError, "TracerBool", "no Python branches"),
+    "wrong arguments": _density(lambda x, y: 0.0, ValueError, "raised TypeError", "missing 1"),
+    "reads a missing key": _density(lambda x: x["mu"], ValueError, "raised", "x: (2,)"),
+    # what it is at the start
+    "nan at the start": _density(
+        lambda x: good(x) + jnp.log(-1.0 - x[0] ** 2), ValueError, "is nan at the start", "support"
+    ),
+    "+inf at the start": _density(
+        lambda x: -jnp.log(jnp.sum(x**2)), ValueError, "is inf at the start [0. 0.]", "`like`"
+    ),
+    "nan gradient": _density(
+        lambda x: good(x) - jnp.sqrt(x[0] ** 2), ValueError,
+        "is -0 at the start", "gradient is nan for x[0]", "jnp.where",
+    ),
+    "nan gradient behind where": _density(
+        lambda x: good(x) + jnp.where(x[1] > 0, jnp.sqrt(x[1]), 0.0), ValueError,
+        "its gradient is", "for x[1]", "untaken branch",
+    ),
+    "-inf everywhere": _density(
+        lambda x: good(x) - jnp.inf, ValueError, "-inf at the start", "7 points", "`like`"
+    ),
+    "nan everywhere, stochastic": Refused(
+        lambda: fit(lambda x: good(x) * jnp.nan, optimizer=ADAM, num_steps=10), ValueError,
+        ("`log_density`", "is nan at the start", "`like`"),
+    ),
+    "nan in the data": Refused(
+        lambda: fit(normal_density, data=(jnp.array([0.0, jnp.nan]), jnp.eye(2))), ValueError,
+        ("`log_density`", "is nan at the start"),
+    ),
+    # the example
+    "no example": Refused(lambda: fit(like=None), ValueError, ("`like` is needed", "zeros(3)")),
+    "integer array": _like(np.zeros(2, int), TypeError, "int64", "(2,)", "jnp.zeros((2,))"),
+    "Python integer": _like({"n": 1}, TypeError, "leaf 'n'", "int64", "1.0 instead of 1"),
+    "boolean leaf": _like({"b": True}, TypeError, "leaf 'b'", "bool"),
+    "complex leaf": _like(1j, TypeError, "complex128", "the array"),
+    "text leaf": _like({"s": "a"}, TypeError, "leaf 's'", "'a'", "use `data`"),
+    "empty dict": _like({}, ValueError, "at least one array", "{}"),
+    "empty array": _like(np.zeros(0), ValueError, "at least one unconstrained", "(0,)"),
+    # supports
+    "unknown support": _support("postive", ValueError, "'postive'", "unit_interval", "the array"),
+    "support of another kind": _support(3.5, TypeError, "got 3.5", "numpyro constraint"),
+    "unknown leaf": _support(
+        {"sd": "positive"}, ValueError, "['sd']", "['tau']", like={"tau": 1.0}
+    ),
+    "no bounds": _support("interval", ValueError, "takes 2 bounds", "got ()"),
+    "one bound": _support(("interval", 0.0), ValueError, "takes 2 bounds", "(0.0,)"),
+    "bounds that it has not": _support(("positive", 1.0), ValueError, "takes 0 bounds"),
+    "bounds swapped": _support(("interval", 2.0, 1.0), ValueError, "(2.0, 1.0)", "Swap"),
+    "nan bounds": _support(("interval", 0.0, np.nan), ValueError, "nan"),
+    "another structure": _support(["positive"], ValueError, "structure of `like`", "['positive']"),
+    "simplex of a scalar": _support("simplex", ValueError, "'simplex'", "shape ()", like=1.0),
+    "simplex of one": Refused(
+        lambda: fit(like=np.ones(1, np.float32), support="simplex"), ValueError,
+        ("`like`", "one-element simplices"),
+    ),
+    "discrete constraint": Refused(
+        _integer_constraint, ValueError, ("`support`", "does not map", "log Jacobian")
+    ),
+    # arguments of fit
+    "not a function": _given(TypeError, "`target` should be", "3.0", "float", target=3.0),
+    "like beside a Target": Refused(
+        lambda: vikl.fit(small_target(), like=X, key=jax.random.key(0)), ValueError,
+        ("`like` belongs to a plain log density", "`Target.from_density`"),
+    ),
+    "integer key": _given(TypeError, "`key`", "got 0", KEY, key=0),
+    "no key": _given(TypeError, "`key`", "got None", KEY, key=None),
+    "numpy key": _given(TypeError, "`key`", KEY, key=np.zeros(2, np.uint32)),
+    "float key": _given(TypeError, "`key`", "float32", "(2,)", KEY, key=jnp.zeros(2)),
+    "several keys": _given(
+        TypeError, "`key`", "(3,)", KEY, key=jax.random.split(jax.random.key(0), 3)
+    ),
+    "several raw keys": _given(
+        TypeError, "`key`", "(3, 2)", KEY, key=jnp.zeros((3, 2), jnp.uint32)
+    ),
+    "no steps": _given(ValueError, "`num_steps`", "at least 1", "got 0", num_steps=0),
+    "negative steps": _given(ValueError, "`num_steps`", "got -5", num_steps=-5, optimizer=ADAM),
+    "half a step": _given(ValueError, "`num_steps`", "got 2.5", num_steps=2.5),
+    "steps that are true": _given(ValueError, "`num_steps`", "got True", num_steps=True),
+    "no starts": _given(ValueError, "`num_starts`", "got 0", num_starts=0),
+    "starts of an optimizer": _given(
+        ValueError, "`num_starts`", "got 4", num_starts=4, optimizer=ADAM
+    ),
+    "optimizer by name": _given(TypeError, "`optimizer`", "optax.adam", "'adam'", optimizer="adam"),
+    "optimizer not called": _given(TypeError, "`optimizer`", "optax", optimizer=optax.adam),
+    "objective by name": _given(
+        TypeError, "`objective`", "ReverseKL()", "'elbo'", objective="elbo"
+    ),
+    "objective not called": _given(TypeError, "`objective`", "Call the class", objective=ForwardKL),
+    "family by name": _given(TypeError, "`family`", "'normal'", "FullRank", family="normal"),
+    "family of another kind": _given(TypeError, "`family`", "int", family=int),
+    "family of another dimension": _given(
+        ValueError, "`family`", "target, 2", "got 5", "init(jnp.zeros(2))",
+        family=MeanFieldNormal.init(jnp.zeros(5)),
+    ),
+    "the same, stochastic": _given(
+        ValueError, "`family`", "target, 2", "x[0], x[1]", "got 5",
+        family=MeanFieldNormal.init(jnp.zeros(5)), optimizer=ADAM,
+    ),
+    "no prior": _given(
+        ValueError, "`objective`", "prior=", objective=ReverseKL(AnalyticKL()), optimizer=ADAM
+    ),
+    "a prior of another kind": Refused(
+        lambda: vikl.Target.from_density(good, X, prior="normal"), TypeError,
+        ("`prior`", "str", "MeanFieldNormal"),
+    ),
+    "a prior of another dimension": Refused(
+        lambda: vikl.Target.from_density(good, X, prior=MeanFieldNormal.init(jnp.zeros(3))),
+        ValueError, ("`prior`", "target, 2", "got 3"),
+    ),
+    "samples of another shape": _given(
+        ValueError, "`samples`", "leading axis", "(5, 3)", "axis 0",
+        objective=ForwardKL(np.ones((5, 3))),
+    ),
+    "samples that are nan": _given(
+        ValueError, "`samples`", "2 of 5", "Remove",
+        objective=ForwardKL(np.where(np.eye(5, 2) > 0, np.nan, 0.0)),
+    ),
+    "no samples": _given(ValueError, "`samples`", "(0, 2)", objective=ForwardKL(np.ones((0, 2)))),
+    # NumPyro models
+    "no model": Refused(
+        lambda: vikl.Target.from_numpyro(3), TypeError, ("`model`", "got 3", "Pass the function")
+    ),
+    "a discrete site": _model(_discrete, TypeError, "'z'", "Bernoulli", "Sum it out"),
+    "no latent site": _model(_observed, ValueError, "['y']", "at least one latent"),
+    "a subsampled plate": _model(_subsampled, ValueError, "'rows'", "3 of 10", "all rows"),
+    "a model that raises": _model(lambda n, d: 1 / 0, ValueError, "ZeroDivisionError", "arguments"),
+}  # fmt: skip

@@ -1,0 +1,238 @@
+"""The automatic method on targets whose answer is known: no tuning, few gradients, right."""
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from cases import normal_density, numpyro_model
+
+import vikl
+from vikl.families import FullRankNormal, MeanFieldNormal
+from vikl.objectives import ReverseKL
+
+
+def fit(target, **changes):
+    post = vikl.fit(target, **{"key": jax.random.key(0), "progress": False} | changes)
+    assert post.num_gradients < 5000
+    return post
+
+
+def normal_target(loc, precision, like=None):
+    loc, precision = (np.asarray(v, np.float32) for v in (loc, precision))
+    return vikl.Target.from_density(
+        normal_density,
+        np.zeros(len(loc), np.float32) if like is None else like,
+        data=(loc, precision),
+    )
+
+
+def assert_moments(post, mean, sd, mean_off=0.05, sd_off=0.02):
+    """Assert means within `mean_off` sds, and sds within a share `sd_off`."""
+    assert post.status == "converged", post.stopped_because
+    np.testing.assert_allclose((np.asarray(post.mean) - mean) / sd, 0.0, atol=mean_off)
+    np.testing.assert_allclose(post.std / sd, 1.0, atol=sd_off)
+
+
+# -- normal targets, in closed form
+
+
+def _correlated(dim):
+    index = np.arange(dim)
+    cov = 0.9 ** np.abs(index[:, None] - index)
+    return np.sin(index), cov, np.linalg.inv(cov)
+
+
+@pytest.fixture(scope="module")
+def twenty():
+    loc, cov, precision = _correlated(20)
+    return loc, cov, precision, normal_target(loc, precision)
+
+
+def test_a_correlated_normal_is_exact(twenty):
+    loc, cov, _, target = twenty
+    post = fit(target)
+    assert_moments(post, loc, np.ones(20), 0.01, 0.01)
+    np.testing.assert_allclose(post.cov, cov, atol=0.02)
+    assert post.khat < 0.5
+
+
+def test_mean_field_has_the_conditional_variances(twenty):
+    loc, _, precision, target = twenty
+    post = fit(target, family=MeanFieldNormal)
+    assert isinstance(post.family, MeanFieldNormal)
+    assert_moments(post, loc, 1 / np.sqrt(np.diag(precision)), 0.1, 0.05)
+
+
+def test_the_elbo_of_a_normal_is_its_log_normaliser(twenty):
+    _, cov, _, target = twenty
+    post = fit(target)
+    log_z = 10 * np.log(2 * np.pi) + 0.5 * np.linalg.slogdet(cov)[1]
+    assert post.elbo == pytest.approx(log_z, abs=0.01)
+    assert post.elbo_std_error < 0.01
+
+
+def test_scales_from_1e8_down_to_1em8():
+    sd = 10.0 ** np.linspace(-8, 8, 5)
+    post = fit(normal_target(3 * sd, np.diag(1 / sd**2)))
+    assert_moments(post, 3 * sd, sd)
+
+
+def regression(beta, data):
+    """Log posterior of a regression of known noise 1, with a wide normal prior."""
+    x, y, prior_sd = data
+    residual = y - x @ beta
+    return -0.5 * jnp.sum(residual**2) - 0.5 * jnp.sum((beta / prior_sd) ** 2)
+
+
+def test_an_ill_scaled_regression():
+    """Predictors of scale 1e-4 to 1e4, 60 rows: the posterior is a normal in closed form."""
+    rng = np.random.default_rng(0)
+    scale = 10.0 ** np.linspace(-4, 4, 5)
+    x = rng.normal(size=(60, 5)) * scale
+    x[:, 1] += 0.5 * x[:, 0] / scale[0] * scale[1]
+    y = x @ (rng.normal(size=5) / scale) + rng.normal(size=60)
+    x, y, prior = (np.asarray(v, np.float32) for v in (x, y, 10 / scale))
+    exact = np.linalg.inv(
+        x.T.astype(float) @ x.astype(float) + np.diag(1 / prior.astype(float) ** 2)
+    )
+    target = vikl.Target.from_density(regression, np.zeros(5, np.float32), data=(x, y, prior))
+    post = fit(target)
+    assert_moments(post, exact @ (x.T.astype(float) @ y), np.sqrt(np.diag(exact)))
+
+
+# -- real ones
+
+EFFECTS = np.array([28.0, 8.0, -3.0, 7.0, -1.0, 1.0, 18.0, 12.0], np.float32)
+ERRORS = np.array([15.0, 10.0, 16.0, 11.0, 9.0, 11.0, 10.0, 18.0], np.float32)
+
+
+def eight_schools(v):
+    """Non-centred: mu ~ N(0, 5), tau ~ half-Cauchy(5), theta = mu + tau z."""
+    theta = v["mu"] + v["tau"] * v["z"]
+    likelihood = -0.5 * jnp.sum(((jnp.asarray(EFFECTS) - theta) / jnp.asarray(ERRORS)) ** 2)
+    prior = -0.5 * (v["mu"] / 5) ** 2 - jnp.log1p((v["tau"] / 5) ** 2) - 0.5 * jnp.sum(v["z"] ** 2)
+    return likelihood + prior
+
+
+def test_eight_schools():
+    """Reference: 10,000 draws of posteriordb, mu 4.41 (3.31)."""
+    like = {"mu": 0.0, "tau": 1.0, "z": np.zeros(8, np.float32)}
+    target = vikl.Target.from_density(eight_schools, like, {"tau": "positive"})
+    post = fit(target)
+    assert post.status == "converged"
+    table = post.summary()
+    assert abs(table["mu"]["mean"] - 4.41) < 0.25 * 3.31
+    assert table["mu"]["sd"] == pytest.approx(3.31, rel=0.1)
+    assert table["tau"]["mean (resampled)"] == pytest.approx(3.6, abs=0.9)
+    draws = post.sample(jax.random.key(1), 50)
+    assert {k: v.shape for k, v in draws.items()} == {"mu": (50,), "tau": (50,), "z": (50, 8)}
+    assert (draws["tau"] > 0).all()
+
+
+def test_a_numpyro_model(standard_promotion):
+    y = np.array([1.0, 3.0, 2.0, 2.5], np.float32)
+    post = fit(vikl.Target.from_numpyro(numpyro_model, y))
+    assert post.status == "converged"
+    assert post.mean[0] == pytest.approx(y.mean(), abs=0.1)
+    draws = post.sample(jax.random.key(1), 20)
+    np.testing.assert_allclose(draws["ratio"], draws["mu"] / draws["tau"], rtol=1e-5)
+    again = fit(vikl.Target.from_numpyro(numpyro_model, y + 1.0))
+    assert again.compile_seconds == 0.0  # the data are traced
+    assert again.mean[0] == pytest.approx(y.mean() + 1.0, abs=0.1)
+
+
+def funnel(x):
+    """Neal's funnel in two dimensions, normalised."""
+    norm = -np.log(2 * np.pi * 3.0)
+    return norm - 0.5 * (x[0] / 3.0) ** 2 - 0.5 * x[1] ** 2 * jnp.exp(-x[0]) - 0.5 * x[0]
+
+
+def test_a_funnel_does_not_collapse():
+    post = fit(vikl.Target.from_density(funnel, np.zeros(2, np.float32)))
+    assert -5.0 < post.elbo < 0.0
+    assert post.std[0] > 0.5
+
+
+def two_modes(x):
+    """Two equal normals, ten sds apart."""
+    return jnp.logaddexp(-0.5 * jnp.sum((x - 5.0) ** 2), -0.5 * jnp.sum((x + 5.0) ** 2))
+
+
+def test_a_second_mode_is_named():
+    post = fit(vikl.Target.from_density(two_modes, np.zeros(2, np.float32)))
+    assert "2 distinct modes of similar evidence were found" in post.stopped_because
+    assert "the fit covers one of them" in repr(post)
+    assert abs(float(post.mean[0])) == pytest.approx(5.0, abs=0.1)
+
+
+# -- the arguments
+
+
+@pytest.fixture(scope="module")
+def plain():
+    return normal_target([1.0, -2.0], [[2.0, 0.5], [0.5, 1.0]])
+
+
+def test_the_same_key_gives_the_same_bits_and_compiles_nothing(plain):
+    first, again = fit(plain), fit(plain)
+    assert eqx.tree_equal(first.family, again.family)
+    assert first.elbo == again.elbo
+    assert first.num_gradients == again.num_gradients
+    assert again.compile_seconds == 0.0
+
+
+@pytest.mark.parametrize("family", [None, FullRankNormal, MeanFieldNormal])
+def test_the_family_is_what_was_asked_for(plain, family):
+    assert isinstance(fit(plain, family=family).family, family or FullRankNormal)
+    objective = fit(plain, family=family, objective=ReverseKL())
+    assert eqx.tree_equal(objective.family, fit(plain, family=family).family)
+
+
+def test_an_instance_is_a_start(plain):
+    start = FullRankNormal.init(jnp.array([50.0, 50.0]), 0.1)
+    assert_moments(fit(plain, family=start), [1.0, -2.0], np.sqrt([1 / 1.75, 2 / 1.75]))
+
+
+@pytest.mark.parametrize("num", [1, 3])
+def test_the_number_of_starts_is_what_was_asked_for(plain, num):
+    post = fit(plain, num_starts=num)
+    assert sum(start.kind == "climb" for start in post.starts) == num
+    assert post.status == "converged"
+
+
+def test_callbacks_budgets_and_ctrl_c(plain):
+    seen = []
+    post = fit(plain, callback=seen.append)
+    assert len(seen) == len(post.history["elbo"])
+    stopped = fit(plain, callback=lambda snapshot: True)
+    assert stopped.status == "stopped by callback"
+    assert "`callback` returned True" in stopped.stopped_because
+
+    def interrupt(snapshot):
+        raise KeyboardInterrupt
+
+    late = fit(plain, callback=interrupt)
+    assert late.status == "interrupted"
+    assert np.isfinite(late.elbo)
+    assert fit(plain, max_seconds=0.0).status == "time spent"
+    one = fit(plain, num_steps=1)
+    assert len(one.history["elbo"]) == 1
+
+
+def test_a_callback_that_raises_loses_nothing(plain):
+    def fails(snapshot):
+        raise ValueError("no")
+
+    with pytest.warns(UserWarning, match="`callback` raised ValueError: no"):
+        post = fit(plain, callback=fails)
+    assert post.status == "stopped by callback"
+    assert "ValueError: no" in post.stopped_because
+    assert np.isfinite(post.elbo)
+
+
+def test_the_bar_is_drawn_on_stderr_when_asked(plain, capsys):
+    fit(plain, progress=True)
+    drawn = capsys.readouterr()
+    assert "vikl" in drawn.err
+    assert drawn.out == ""

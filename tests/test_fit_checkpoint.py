@@ -1,0 +1,226 @@
+"""Nothing lost: a fit that was stopped or killed goes on, and ends as if it had not been."""
+
+import errno
+import json
+import os
+import pathlib
+import random
+import signal
+import subprocess
+import sys
+
+import equinox as eqx
+import jax
+import numpy as np
+import optax
+import pytest
+from cases import small_target
+
+import vikl
+from vikl._files import CheckpointError
+from vikl.families import FullRankNormal, MeanFieldNormal
+from vikl.fitting import _fit, _loop
+from vikl.objectives import ForwardKL
+
+STEPS = 400
+
+
+def fit(checkpoint=None, **changes):
+    arguments = {"key": jax.random.key(0), "num_steps": STEPS, "progress": False} | changes
+    family, objective = arguments.pop("family", MeanFieldNormal), arguments.pop("objective", None)
+    target = arguments.pop("target", None) or small_target()
+    return vikl.fit(target, family, objective, optax.adam(0.05), checkpoint=checkpoint, **arguments)
+
+
+def assert_same(a, b):
+    assert eqx.tree_equal(a.family, b.family)
+    assert a.elbo == b.elbo
+    assert a.status == b.status
+    for name, column in a.history.items():
+        np.testing.assert_array_equal(column, b.history[name])
+
+
+@pytest.mark.parametrize("step", [10, 130, 390])
+def test_a_stopped_fit_goes_on_to_the_same_bits(step, tmp_path):
+    path = tmp_path / "fit.vikl"
+    first = fit(path, callback=lambda snapshot: snapshot.step >= step)
+    assert first.status == "stopped by callback"
+    assert path.exists()
+    seen = []
+    again = fit(path, callback=lambda snapshot: seen.append(snapshot.step))
+    assert seen[0] > step  # it went on, rather than starting anew
+    assert_same(again, fit())
+
+
+def test_a_finished_fit_is_not_done_again(tmp_path):
+    path = tmp_path / "fit.vikl"
+    first = fit(path)
+    seen = []
+    again = fit(path, callback=lambda snapshot: seen.append(snapshot.step))
+    assert seen == []
+    assert_same(again, first)
+
+
+def test_a_longer_run_goes_on_from_a_shorter_one(tmp_path):
+    path = tmp_path / "fit.vikl"
+    fit(path, num_steps=80)  # the end of a cell of the longer run too
+    assert_same(fit(path), fit())
+
+
+# -- killed
+
+_CHILD = """
+import sys
+sys.path.insert(0, "tests")
+import cases, jax, optax, vikl
+from vikl.families import MeanFieldNormal
+from vikl.fitting import _loop
+_loop._CHECKPOINT_SECONDS = 0.0  # every cell
+def say(snapshot):
+    print(snapshot.step, flush=True)
+vikl.fit(cases.small_target(), MeanFieldNormal, None, optax.adam(0.05), key=jax.random.key(0),
+         num_steps=%d, progress=False, checkpoint=sys.argv[1], callback=say)
+"""
+
+
+def _run_and_kill(path, step):
+    """Run the fit in a process of its own and kill it, without warning, past a step."""
+    child = subprocess.Popen(
+        [sys.executable, "-c", _CHILD % STEPS, str(path)],
+        cwd=pathlib.Path(__file__).parent.parent,
+        stdout=subprocess.PIPE,
+        text=True,
+        env=dict(os.environ),
+    )
+    assert child.stdout is not None
+    with child:
+        for line in child.stdout:
+            if int(line) >= step:
+                break
+        child.send_signal(signal.SIGKILL)
+    return child.returncode
+
+
+def test_killed_at_random_moments_it_ends_bit_identical(tmp_path):
+    path, rng = tmp_path / "fit.vikl", random.Random(5)
+    moments = sorted(rng.sample(range(10, STEPS - 50), 3))
+    codes = [_run_and_kill(path, moment) for moment in moments]
+    assert codes == [-signal.SIGKILL] * 3
+    seen = []
+    again = fit(path, callback=lambda snapshot: seen.append(snapshot.step))
+    assert seen[0] >= moments[-1]
+    assert_same(again, fit())
+
+
+# -- what is not this fit's
+
+OTHERS = {
+    "key": ({"key": jax.random.PRNGKey}, "key"),
+    "family": ({"family": FullRankNormal}, "family|structure"),
+    "objective": ({"objective": ForwardKL()}, "its algorithm is 'ReverseKL', this fit's is 'Forw"),
+}
+
+
+@pytest.mark.parametrize(("changes", "message"), OTHERS.values(), ids=list(OTHERS))
+def test_a_checkpoint_of_another_fit_is_refused_by_name(changes, message, tmp_path):
+    path = tmp_path / "fit.vikl"
+    fit(path, num_steps=10)
+    before = path.read_bytes()
+    if "key" in changes:
+        changes = {"key": jax.random.key(1)}
+    with pytest.raises(CheckpointError, match=message) as caught:
+        fit(path, num_steps=10, **changes)
+    assert str(path) in str(caught.value)
+    assert path.read_bytes() == before
+
+
+def test_another_optimizer_is_refused(tmp_path):
+    path = tmp_path / "fit.vikl"
+    fit(path, num_steps=10)
+    with pytest.raises(CheckpointError):
+        vikl.fit(
+            small_target(), MeanFieldNormal, None, optax.sgd(0.05), key=jax.random.key(0),
+            num_steps=10, progress=False, checkpoint=path,
+        )  # fmt: skip
+
+
+@pytest.mark.parametrize("content", [b"", b"not a checkpoint", b"PK\x03\x04 cut"])
+def test_a_damaged_checkpoint_is_refused(content, tmp_path):
+    path = tmp_path / "fit.vikl"
+    path.write_bytes(content)
+    with pytest.raises(CheckpointError, match=r"fit\.vikl"):
+        fit(path)
+    assert path.read_bytes() == content
+
+
+# -- what cannot be written
+
+
+@pytest.fixture
+def read_only(monkeypatch):
+    def refuse(*args, **kwargs):
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS))
+
+    monkeypatch.setattr(_loop, "save_tree", refuse)
+    monkeypatch.setattr(_loop, "_CHECKPOINT_SECONDS", 0.0)
+    monkeypatch.setattr(_fit.Posterior, "save", refuse)
+
+
+def test_a_folder_that_cannot_be_written_does_not_stop_the_fit(tmp_path, read_only):
+    with pytest.warns(
+        UserWarning, match=r"the checkpoint could not be written .*Read-only"
+    ) as seen:
+        post = fit(tmp_path / "fit.vikl")
+    assert len(seen) == 1  # said once, not for every cell
+    assert "could not be written" in post.stopped_because
+    assert eqx.tree_equal(post.family, fit().family)
+
+
+def test_the_automatic_method_says_so_too(tmp_path, read_only):
+    with pytest.warns(UserWarning, match=r"the checkpoint could not be written"):
+        post = vikl.fit(small_target(), key=jax.random.key(0), checkpoint=tmp_path / "fit.vikl")
+    assert post.status == "converged"
+    assert "could not be written" in post.stopped_because
+
+
+# -- the automatic method, and saved posteriors
+
+
+def test_the_automatic_method_reads_its_result_back(tmp_path):
+    path = tmp_path / "fit.vikl"
+    first = vikl.fit(small_target(), key=jax.random.key(0), checkpoint=path)
+    seen = []
+    again = vikl.fit(small_target(), key=jax.random.key(0), checkpoint=path, callback=seen.append)
+    assert seen == []
+    assert_same(again, first)
+    with pytest.raises(CheckpointError, match="belongs to another fit: its key is"):
+        vikl.fit(small_target(), key=jax.random.key(1), checkpoint=path)
+
+
+def test_a_posterior_survives_saving(tmp_path):
+    path, post = tmp_path / "post.vikl", fit(num_steps=20)
+    post.save(path, {"note": "mine"})
+    again = vikl.load(path, small_target())
+    assert_same(again, post)
+    assert again.stopped_because == post.stopped_because
+    assert again.khat == post.khat
+    assert again.num_gradients == post.num_gradients
+    np.testing.assert_array_equal(
+        again.sample(jax.random.key(1), 5), post.sample(jax.random.key(1), 5)
+    )
+    assert json.dumps(again.stopped_because)
+
+
+def test_a_posterior_of_another_target_is_refused(tmp_path):
+    path = tmp_path / "post.vikl"
+    fit(num_steps=20).save(path)
+    other = vikl.Target.from_density(lambda v: -(v["a"] ** 2), {"a": 1.0})
+    with pytest.raises(CheckpointError, match=r"holds a fit of .*; `target` has \['a'\]"):
+        vikl.load(path, other)
+
+
+def test_a_running_fits_checkpoint_is_not_a_posterior(tmp_path):
+    path = tmp_path / "fit.vikl"
+    fit(path, num_steps=20)
+    with pytest.raises(CheckpointError, match="should hold a posterior; it holds 'vikl stochastic"):
+        vikl.load(path, small_target())
