@@ -227,7 +227,7 @@ def estimate_divergence(
     Args:
         p: a numpyro distribution that can be sampled.
         q: one on the same space; batches broadcast.
-        generator: a member of `vikl.divergences.generators`, or a plain function of u = p/q.
+        generator: a member of `vikl.generators`, or a plain function of u = p/q.
         key: of the draws.
         num_samples: how many draws in all.
 

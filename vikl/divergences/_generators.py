@@ -69,7 +69,7 @@ def from_function(f: Callable[[Array], Array], name: str = "f-divergence") -> Ge
 
     Returns:
         A generator that is right to rounding of f: near p = q about half the digits are lost,
-        unlike in the ones of `vikl.divergences.generators`. Where p > 0 = q the result is NaN,
+        unlike in the ones of `vikl.generators`. Where p > 0 = q the result is NaN,
         because the limit of f(u)/u is not known; give a `Generator` with `at_infinity` to say it.
 
     Examples:

@@ -54,7 +54,7 @@ def f_divergence(
     Args:
         p: a numpyro distribution.
         q: one of the same family; batches broadcast.
-        generator: a member of `vikl.divergences.generators`, or a plain elementwise function of
+        generator: a member of `vikl.generators`, or a plain elementwise function of
             u = p/q that jax can differentiate.
 
     Returns:

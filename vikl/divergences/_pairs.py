@@ -52,7 +52,7 @@ def unsupported(what: str, p: Any, q: Any) -> NotImplementedError:
     """Return the error for a pair without a closed form."""
     return NotImplementedError(
         f"{what} has no closed form here for `p` of type {_numpyro.type_name(p)} and `q` of type "
-        f"{_numpyro.type_name(q)}. Do use `vikl.divergences.estimate_divergence(p, q, generator, "
+        f"{_numpyro.type_name(q)}. Do use `vikl.estimate_divergence(p, q, generator, "
         "key=key)`, a Monte Carlo estimate with a standard error."
     )
 
@@ -153,7 +153,7 @@ def _equal_counts(a: Form, b: Form) -> Valid:
     if not bool(jnp.all(equal)):
         raise ValueError(
             f"`p.total_count` and `q.total_count` should be equal; got {a.total_count} and "
-            f"{b.total_count}. Do use `vikl.divergences.estimate_divergence` for unequal counts."
+            f"{b.total_count}. Do use `vikl.estimate_divergence` for unequal counts."
         )
     return None
 

@@ -148,7 +148,8 @@ def _as_arrays(
             dtypes.append(jax.dtypes.canonicalize_dtype(dtype))
     default = jax.dtypes.canonicalize_dtype(np.float64)
     result = functools.reduce(jnp.promote_types, dtypes) if dtypes else default
-    compute = jnp.promote_types(result, np.float32)
+    # half precision is computed in float32 (spelled out: strict promotion refuses to mix them)
+    compute = result if result.itemsize >= 4 else np.dtype(np.float32)
     return {k: jnp.asarray(v, compute) for k, v in values.items()}, result
 
 
