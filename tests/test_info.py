@@ -1,4 +1,4 @@
-"""`vikl.info`: the worked examples, the laws and the faults. Every public name has a row in `CALLS`."""
+"""`vikl.info`: the worked examples, the laws and the faults; each name has a row in `CALLS`."""
 
 import math
 

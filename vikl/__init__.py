@@ -12,6 +12,7 @@ from . import fitting as fitting
 from . import info as info
 from . import kl as kl
 from . import objectives as objectives
+from . import plots as plots
 from .divergences import Estimate as Estimate
 from .divergences import alpha_divergence as alpha_divergence
 from .divergences import bhattacharyya_distance as bhattacharyya_distance
