@@ -29,6 +29,14 @@ class MomentShifts:
         log_sd_error: standard error of `log_sd_shift`.
         mean: weighted means.
         sd: weighted sds.
+
+    Example:
+        >>> import jax, jax.numpy as jnp, vikl
+        >>> target = vikl.Target.from_density(lambda x: -0.5 * jnp.sum(x**2), jnp.zeros(2))
+        >>> q = vikl.families.MeanFieldNormal.init(jnp.zeros(2), 0.5)
+        >>> shifts = vikl.diagnostics.moment_shifts(target, q, jax.random.key(0))
+        >>> bool((shifts.log_sd_shift > 0.5).all())  # q is half as wide as it should be: log 2
+        True
     """
 
     names: tuple[str, ...]

@@ -46,6 +46,14 @@ class ModeProbe:
         ends: how the climbs ended, counted by word (see `Climbs`).
         num_irregular: separate ends that turned out not to be optima (flat, a ridge, a saddle).
         home_distance: from q's mean to where a climb from there ends, in q's sds per √dim.
+
+    Example:
+        >>> import jax, jax.numpy as jnp, vikl
+        >>> target = vikl.Target.from_density(lambda x: -0.5 * jnp.sum(x**2), jnp.zeros(2))
+        >>> q = vikl.families.MeanFieldNormal.init(jnp.zeros(2), 1.0)
+        >>> probe = vikl.diagnostics.mode_probe(target, q, jax.random.key(0))
+        >>> probe.share_outside, probe.optima.shape
+        (0.0, (0, 2))
     """
 
     share_outside: float

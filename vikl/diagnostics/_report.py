@@ -38,6 +38,13 @@ class Report:
         weighted: the draws and their weights.
         shifts: fitted against importance-weighted means and sds.
         probe: what climbing from outside q found.
+
+    Example:
+        >>> import jax, jax.numpy as jnp, vikl
+        >>> target = vikl.Target.from_density(lambda x: -0.5 * jnp.sum(x**2), jnp.zeros(2))
+        >>> q = vikl.families.MeanFieldNormal.init(jnp.zeros(2), 1.0)
+        >>> vikl.diagnostics.check(target, q, jax.random.key(0)).word
+        'good'
     """
 
     verdict: str

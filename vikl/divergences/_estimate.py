@@ -30,6 +30,13 @@ class Estimate(eqx.Module):
             where `variance_is_finite`.
         variance_is_finite: whether the standard error means anything.
         method: how it was made, in words.
+
+    Example:
+        >>> import jax, numpyro.distributions as dist, vikl
+        >>> p, q = dist.Normal(0.0, 1.0), dist.Normal(0.5, 1.0)  # KL(p‖q) = 0.125
+        >>> found = vikl.estimate_kl(p, q, key=jax.random.key(0))
+        >>> bool(found.std_error < 0.02), bool(found.variance_is_finite)
+        (True, True)
     """
 
     value: Float[Array, "..."]

@@ -71,7 +71,15 @@ def _always(d: Array) -> Bool[Array, "..."]:
 
 
 class K1(AbstractMember):
-    """The mean of `log p - log q`."""
+    """The mean of `log p - log q`.
+
+    Example:
+        >>> import jax, numpyro.distributions as dist, vikl
+        >>> p, q = dist.Normal(0.0, 1.0), dist.Normal(0.5, 1.0)  # KL(p‖q) = 0.125
+        >>> found = vikl.estimate_kl(p, q, key=jax.random.key(0), estimator=vikl.estimators.K1())
+        >>> bool(abs(found.value - 0.125) < 5 * found.std_error)
+        True
+    """
 
     def values(self, d: Float[Array, "..."]) -> Float[Array, "..."]:
         """`d`."""
@@ -91,7 +99,15 @@ class K1(AbstractMember):
 
 
 class K2(AbstractMember):
-    """The mean of `(log p - log q)^2 / 2`: biased, by the third moment of the log ratio."""
+    """The mean of `(log p - log q)^2 / 2`: biased, by the third moment of the log ratio.
+
+    Example:
+        >>> import jax, numpyro.distributions as dist, vikl
+        >>> p, q = dist.Normal(0.0, 1.0), dist.Normal(0.5, 1.0)  # KL(p‖q) = 0.125
+        >>> found = vikl.estimate_kl(p, q, key=jax.random.key(0), estimator=vikl.estimators.K2())
+        >>> bool(abs(found.value - 0.125) < 0.05)  # biased
+        True
+    """
 
     def values(self, d: Float[Array, "..."]) -> Float[Array, "..."]:
         """`d^2 / 2`."""
@@ -117,6 +133,13 @@ class K3(AbstractMember):
     has much heavier tails (for normals: when the variance of q is at least twice that of p).
     Short of that its standard error is still too small for few draws: measured, 256 draws of N(0,
     1) against N(0.5, 1.25^2), 79 of 100 intervals of 95 % hold the truth.
+
+    Example:
+        >>> import jax, numpyro.distributions as dist, vikl
+        >>> p, q = dist.Normal(0.0, 1.0), dist.Normal(0.5, 1.0)  # KL(p‖q) = 0.125
+        >>> found = vikl.estimate_kl(p, q, key=jax.random.key(0), estimator=vikl.estimators.K3())
+        >>> bool(abs(found.value - 0.125) < 5 * found.std_error)
+        True
     """
 
     def values(self, d: Float[Array, "..."]) -> Float[Array, "..."]:
@@ -142,6 +165,13 @@ class ControlVariate(AbstractEstimator):
 
     Contains K1 (c = 0) and K3 (c = 1). Cross-fitted, so the fit adds no bias. Like K3 it needs q
     to put no mass where p has none, and q/p to have a finite variance.
+
+    Example:
+        >>> import jax, numpyro.distributions as dist, vikl
+        >>> p, q = dist.Normal(0.0, 1.0), dist.Normal(0.5, 1.0)  # KL(p‖q) = 0.125
+        >>> found = vikl.estimate_kl(p, q, key=jax.random.key(0), estimator=vikl.estimators.ControlVariate())
+        >>> bool(abs(found.value - 0.125) < 5 * found.std_error)
+        True
     """
 
     def estimate(self, p: Any, q: Any, key: PRNGKey, num_samples: int) -> Outcome:
@@ -168,6 +198,13 @@ class Antithetic(AbstractEstimator):
     """A member on pairs of draws from u and 1 - u (for a symmetric p: a draw and its mirror image).
 
     Removes the part of the error that is odd in the noise, e.g. a difference of means.
+
+    Example:
+        >>> import jax, numpyro.distributions as dist, vikl
+        >>> p, q = dist.Normal(0.0, 1.0), dist.Normal(0.5, 1.0)  # KL(p‖q) = 0.125
+        >>> found = vikl.estimate_kl(p, q, key=jax.random.key(0), estimator=vikl.estimators.Antithetic())
+        >>> bool(abs(found.value - 0.125) < 5 * found.std_error)
+        True
     """
 
     member: AbstractMember = K1()
@@ -195,6 +232,13 @@ class QuasiMonteCarlo(AbstractEstimator):
     nine times smaller than that of as many plain draws (256 points). In one dimension, where the
     two outermost points of a set dominate its error, 93 (64 points) and 89 (1,024 points). Needs
     an inverse distribution function.
+
+    Example:
+        >>> import jax, numpyro.distributions as dist, vikl
+        >>> p, q = dist.Normal(0.0, 1.0), dist.Normal(0.5, 1.0)  # KL(p‖q) = 0.125
+        >>> found = vikl.estimate_kl(p, q, key=jax.random.key(0), estimator=vikl.estimators.QuasiMonteCarlo())
+        >>> bool(abs(found.value - 0.125) < 5 * found.std_error)
+        True
     """
 
     member: AbstractMember = K1()

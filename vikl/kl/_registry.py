@@ -6,7 +6,6 @@ distributions register themselves the first time a NumPyro distribution is met, 
 does not import NumPyro.
 """
 
-import importlib
 from collections.abc import Callable
 from typing import Any
 
@@ -15,7 +14,6 @@ from .._typing import Array
 Rule = Callable[[Any, Any], Array]
 
 _RULES: dict[tuple[type, type], Rule] = {}
-_NUMPYRO_RULES = ("_numpyro_pairs", "_numpyro_structure")
 
 
 def register_kl(type_p: type, type_q: type) -> Callable[[Rule], Rule]:
@@ -57,8 +55,8 @@ def register_kl(type_p: type, type_q: type) -> Callable[[Rule], Rule]:
 
 
 def _load_numpyro_rules() -> None:
-    for name in _NUMPYRO_RULES:
-        importlib.import_module(f"{__package__}.{name}")
+    # late, because they import numpyro, which `import vikl` must not
+    from . import _numpyro_pairs, _numpyro_structure  # noqa: F401
 
 
 def registered_kl_pairs() -> tuple[tuple[type, type], ...]:
