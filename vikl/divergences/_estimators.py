@@ -169,7 +169,8 @@ class ControlVariate(AbstractEstimator):
     Example:
         >>> import jax, numpyro.distributions as dist, vikl
         >>> p, q = dist.Normal(0.0, 1.0), dist.Normal(0.5, 1.0)  # KL(p‖q) = 0.125
-        >>> found = vikl.estimate_kl(p, q, key=jax.random.key(0), estimator=vikl.estimators.ControlVariate())
+        >>> found = vikl.estimate_kl(p, q, key=jax.random.key(0),
+        ...                          estimator=vikl.estimators.ControlVariate())
         >>> bool(abs(found.value - 0.125) < 5 * found.std_error)
         True
     """
@@ -202,7 +203,8 @@ class Antithetic(AbstractEstimator):
     Example:
         >>> import jax, numpyro.distributions as dist, vikl
         >>> p, q = dist.Normal(0.0, 1.0), dist.Normal(0.5, 1.0)  # KL(p‖q) = 0.125
-        >>> found = vikl.estimate_kl(p, q, key=jax.random.key(0), estimator=vikl.estimators.Antithetic())
+        >>> found = vikl.estimate_kl(p, q, key=jax.random.key(0),
+        ...                          estimator=vikl.estimators.Antithetic())
         >>> bool(abs(found.value - 0.125) < 5 * found.std_error)
         True
     """
@@ -236,7 +238,8 @@ class QuasiMonteCarlo(AbstractEstimator):
     Example:
         >>> import jax, numpyro.distributions as dist, vikl
         >>> p, q = dist.Normal(0.0, 1.0), dist.Normal(0.5, 1.0)  # KL(p‖q) = 0.125
-        >>> found = vikl.estimate_kl(p, q, key=jax.random.key(0), estimator=vikl.estimators.QuasiMonteCarlo())
+        >>> found = vikl.estimate_kl(p, q, key=jax.random.key(0),
+        ...                          estimator=vikl.estimators.QuasiMonteCarlo())
         >>> bool(abs(found.value - 0.125) < 5 * found.std_error)
         True
     """
