@@ -17,7 +17,7 @@ from vikl.target._supports import Support, parse_support
 
 ZERO_SUM = pytest.mark.xfail(
     strict=True,
-    reason="numpyro's `zero_sum` is a function of event_dim, which `Support.constraint` never calls",
+    reason="numpyro's `zero_sum` is a function of event_dim, which `Support` does not call",
 )
 supports = pytest.mark.parametrize(
     "name", [pytest.param(n, marks=ZERO_SUM if n == "zero_sum" else ()) for n in SUPPORTS]
