@@ -40,7 +40,7 @@ LABELS = {
     ("equal modes", "covers both"): ((3.5, 0.24), "left"),
     ("equal modes", "left mode"): ((-2.8, 0.72), "right"),
     ("equal modes", "right mode"): ((2.8, 0.72), "left"),
-    ("equal modes", "broad local optimum"): ((3.5, 0.24), "left"),
+    ("equal modes", "broad optimum"): ((3.5, 0.24), "left"),
     ("unequal modes", "covers both"): ((3.7, 0.24), "left"),
     ("unequal modes", "heavy mode"): ((-3.1, 0.44), "right"),
     ("unequal modes", "light mode"): ((3.4, 0.6), "left"),
@@ -48,7 +48,7 @@ LABELS = {
 STYLES = {
     "left mode": "-",
     "right mode": (0, (5, 1.5)),
-    "broad local optimum": (0, (1.2, 1.2)),
+    "broad optimum": (0, (1.2, 1.2)),
     "heavy mode": "-",
     "light mode": (0, (5, 1.5)),
 }
@@ -129,7 +129,7 @@ def draw_line(ax, fits, target, direction):
         style = STYLES.get(f.optimum.name, "-")
         ax.plot(x[seen], q[seen], color=color, lw=2.1, ls=style)
         where, side = LABELS[target, f.optimum.name]
-        name = f.optimum.name.replace("local ", "local\n")
+        name = f.optimum.name.replace("broad ", "broad local\n")
         if direction == "forward":
             name = f"mean {minus(f.mean[0])}\nsd {minus(f.sd[0])}"
         ax.text(*where, f"{name}\nKL {f.kl:.2f}", color=color, ha=side, va="center")

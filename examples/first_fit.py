@@ -213,7 +213,8 @@ def main(argv=None):
         print_example(example, key)
     draw_marginals(examples, args.out / "marginals.png")
     draw_figure(fit_all(args.quick), args.out / "mode_covering_vs_seeking.png")
-    print(f"\nfigures: {args.out / 'marginals.png'}, {args.out / 'mode_covering_vs_seeking.png'}")
+    print(f"\nfigure: {args.out / 'marginals.png'}")
+    print(f"figure: {args.out / 'mode_covering_vs_seeking.png'}")
 
 
 if __name__ == "__main__":

@@ -75,7 +75,7 @@ COVER_EQUAL = (Optimum("covers both", (0.0,), (2.0615528128,), 0.7235530265),)
 SEEK_EQUAL = (
     Optimum("left mode", (-1.9998008691,), (0.500398145,), 0.6930529417),
     Optimum("right mode", (1.9998008691,), (0.500398145,), 0.6930529417),
-    Optimum("broad local optimum", (0.0,), (1.7363624648,), 1.8711965122),
+    Optimum("broad optimum", (0.0,), (1.7363624648,), 1.8711965122),
 )
 COVER_UNEQUAL = (Optimum("covers both", (-0.65,), (2.1928292227,), 0.4856048532),)
 SEEK_UNEQUAL = (
@@ -195,20 +195,19 @@ def fit_movie(quick=False, seed=1):
 
 def print_table(fits):
     """Print what was found beside the truth, a row for each coordinate."""
-    head = f"{'target':<15}{'minimised':<15}{'start':<10}{'mean':>8}{'true':>9}{'sd':>9}{'true':>8}"
-    print(f"{head}   {'KL ± se':<15}{'true':<8}optimum")
+    head = f"{'target':<14}{'minimised':<11}{'start':<7}{'mean':>7}{'true':>8}{'sd':>7}{'true':>7}"
+    print(f"{head}  {'KL ± se':<13}  {'true':<6}optimum")
     for f in fits:
         c = f.case
         way = "KL(q‖p)" if c.direction == "reverse" else "KL(p‖q)" + (" IS" if c.snis else "")
+        left = f"{c.target:<14}{way:<11}{c.start[0]:g}±{c.start[1]:g}"
+        right = f"  {f.kl:.3f} ± {f.kl_std_error:.3f}  {f.optimum.kl:<6.3f}{f.optimum.name}"
         for i in range(len(f.mean)):
-            left = (
-                f"{c.target:<15}{way:<15}{c.start[0]:g}±{c.start[1]:g}".ljust(40) if i == 0 else ""
-            )
             numbers = (
-                f"{f.mean[i]:8.3f}{f.optimum.mean[i]:9.3f}{f.sd[i]:9.3f}{f.optimum.sd[i]:8.3f}"
+                f"{f.mean[i]:7.3f}{f.optimum.mean[i]:8.3f}{f.sd[i]:7.3f}{f.optimum.sd[i]:7.3f}"
             )
-            right = f"   {f.kl:.3f} ± {f.kl_std_error:.3f}  {f.optimum.kl:<8.3f}{f.optimum.name}"
-            print(f"{left:<40}{numbers}{right if i == 0 else ''}")
+            print(f"{left:<32}{numbers}{right}")
+            left = right = ""
     print("KL(p‖q) from samples of p, IS: by self-normalised importance sampling; nats")
 
 

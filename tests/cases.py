@@ -196,7 +196,6 @@ SUPPORTS = {
     "positive_definite": SupportCase((2, 2), free=_lower, promotes=True),
     "corr_cholesky": SupportCase((3, 3), free=_below),
     "corr_matrix": SupportCase((3, 3), free=_below, promotes=True),
-    "zero_sum": SupportCase((3,), free=lambda v: v[:-1]),
 }
 
 

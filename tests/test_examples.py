@@ -48,7 +48,8 @@ def test_runs_and_draws(runs, script):
     ended, folder = runs(script)
     assert ended.returncode == 0, ended.stderr[-3000:]
     assert "Traceback" not in ended.stderr
-    assert all(len(line) <= 100 for line in ended.stdout.splitlines())
+    wide = [line for line in ended.stdout.splitlines() if len(line) > 100]
+    assert all(str(folder) in line for line in wide)  # a path is as long as it is
     assert sorted(path.name for path in folder.iterdir()) == sorted(FIGURES[script.stem])
     for name in FIGURES[script.stem]:
         with Image.open(folder / name) as image:
@@ -108,12 +109,14 @@ def test_first_fit_says_how_it_went(runs):
 
 def test_modes_are_found_in_quick_mode_too(runs):
     text = runs(EXAMPLES / "mode_covering_vs_seeking.py")[0].stdout
-    rows = re.findall(rf"({NUMBER})\s+({NUMBER})\s+({NUMBER})\s+({NUMBER})(?:\s\s\s|$)", text, re.M)
+    rows = re.findall(
+        rf"^.{{32}}\s*({NUMBER})\s+({NUMBER})\s+({NUMBER})\s+({NUMBER})\b", text, re.M
+    )
     assert len(rows) == 12
     for mean, true_mean, sd, true_sd in np.array(rows, float):
         assert abs(mean - true_mean) < 0.1
         assert abs(sd - true_sd) < 0.1
-    for name in ("left mode", "right mode", "broad local optimum", "heavy mode", "light mode"):
+    for name in ("left mode", "right mode", "broad optimum", "heavy mode", "light mode"):
         assert text.count(name) == 1
 
 

@@ -17,7 +17,7 @@ ENDS = [
     ("equal modes", "forward", "covers both"),
     ("equal modes", "reverse", "left mode"),
     ("equal modes", "reverse", "right mode"),
-    ("equal modes", "reverse", "broad local optimum"),
+    ("equal modes", "reverse", "broad optimum"),
     ("unequal modes", "forward", "covers both"),
     ("unequal modes", "reverse", "heavy mode"),
     ("unequal modes", "reverse", "light mode"),

@@ -15,13 +15,7 @@ from vikl._compile import compile_once, record_compiles
 from vikl.families import MeanFieldNormal
 from vikl.target._supports import Support, parse_support
 
-ZERO_SUM = pytest.mark.xfail(
-    strict=True,
-    reason="numpyro's `zero_sum` is a function of event_dim, which `Support` does not call",
-)
-supports = pytest.mark.parametrize(
-    "name", [pytest.param(n, marks=ZERO_SUM if n == "zero_sum" else ()) for n in SUPPORTS]
-)
+supports = pytest.mark.parametrize("name", SUPPORTS)
 
 
 def zero(values):
@@ -73,8 +67,6 @@ def test_the_density_has_the_jacobian(name, float64):
         assert jacobian.shape == (target.dim, target.dim)
         _, log_det = np.linalg.slogdet(jacobian)
         found = target.log_density(x)
-    if name == "zero_sum":  # numpyro's map is an isometry onto the plane
-        log_det = 0.0
     np.testing.assert_allclose(found, log_det, atol=1e-9)
 
 

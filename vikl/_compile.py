@@ -171,6 +171,8 @@ def fingerprint(value: Any, _seen: tuple[int, ...] = ()) -> Any:
         is_key = jnp.issubdtype(value.dtype, jax.dtypes.prng_key)
         array = np.asarray(jax.random.key_data(value) if is_key else value)
         return ("array", array.shape, str(value.dtype), array.tobytes())
+    if isinstance(value, int) and not isinstance(value, bool) and abs(value) < 2**53:
+        value = float(value)  # optax's schedules turn their own integers into floats when traced
     if isinstance(value, (bool, int, float, complex, str, bytes, type(None))):
         return (type(value), repr(value))  # repr tells 0.0 from -0.0 and equates nan with nan
     return value if _hashes(value) else _ByIdentity(value)

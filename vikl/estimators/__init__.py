@@ -2,9 +2,10 @@
 
 Purpose: an estimator turns E_q[f(x, log q(x))] into a scalar whose gradient is an unbiased
 estimate of the gradient of that expectation with respect to q's parameters. Its value and its
-gradient are right together: nothing else in vikl differentiates through draws.
+gradient are right together: nothing else in vikl differentiates through draws. Beside them stand
+the estimators of `vikl.estimate_kl` (`K1`, `K2`, `K3` and ways to draw), which are of values only.
 
-May import: `_typing`, `families`, `kl`.
+May import: `_typing`, `families`, `kl`, `divergences`.
 
 To add one, write a final subclass of `Estimator` in a file of its own, re-export it here and add
 a row to `ESTIMATORS` in `tests/cases.py`.
@@ -13,6 +14,13 @@ Laws: all estimators of one objective agree in value and in mean gradient; the
 sticking-the-landing gradient is zero draw by draw where the target is q.
 """
 
+from ..divergences import K1 as K1
+from ..divergences import K2 as K2
+from ..divergences import K3 as K3
+from ..divergences import Antithetic as Antithetic
+from ..divergences import ControlVariate as ControlVariate
+from ..divergences import QuasiMonteCarlo as QuasiMonteCarlo
+from ..divergences import RaoBlackwellized as RaoBlackwellized
 from ._base import Estimator as Estimator
 from ._closed_form import AnalyticKL as AnalyticKL
 from ._closed_form import ClosedFormEntropy as ClosedFormEntropy

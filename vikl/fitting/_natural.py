@@ -260,11 +260,11 @@ class _Average:
         noise = self.gain_noise
         # the noise is itself estimated: where it is not small, a few rounds could be lucky
         enough = 2 if self.noise < tolerance else 6
-        return self.count >= enough and noise < tolerance and self.gain - noise < tolerance
+        return bool(self.count >= enough and noise < tolerance and self.gain - noise < tolerance)
 
     def drifting(self, tolerance: float) -> bool:
         """Whether the mean gradient is clearly not zero: averaging began too early."""
-        return self.count >= 4 and self.gain > self.doubt * self.gain_noise + tolerance
+        return bool(self.count >= 4 and self.gain > self.doubt * self.gain_noise + tolerance)
 
     def moments(self) -> Moments:
         return Moments(self.mean, np.linalg.cholesky(self.cov))

@@ -105,11 +105,15 @@ class Posterior:
     def resample(self, key: PRNGKey, num_samples: int = 1000) -> PyTree:
         """Return named draws resampled by Pareto-smoothed importance weights, closer to p than q.
 
-        They repeat where the weights are uneven: `khat` above 0.7 says that they cannot be
+        Fresh draws of q, four for each that is asked for, are resampled with replacement, so
+        some repeat where the weights are uneven: `khat` above 0.7 says that they cannot be
         trusted.
         """
-        rows = diagnostics.resample(self.weighted, key, num_samples)
-        return _constrain(self.target, self.weighted.x[np.asarray(rows)])
+        draw_key, row_key = jax.random.split(key)
+        pool = max(4 * num_samples, len(self.weighted.x))
+        fresh = diagnostics.draw_weighted(self.target, self.family, draw_key, pool)
+        rows = np.asarray(diagnostics.resample(fresh, row_key, num_samples))
+        return _constrain(self.target, fresh.x[rows])
 
     # -- how good it is
 

@@ -121,9 +121,12 @@ def uniform_continuous_bernoulli(low_p: Value, high_p: Value, probs_q: Value) ->
     tilt = (slope * width)[..., None] * grid
     inner = logits_divergence(log_weight + zero, log_weight + tilt, -tilt)
     top = jnp.maximum(slope, 0.0)[..., None]
-    mass = lambda start, size: size * jnp.exp(
-        log_weight + slope[..., None] * (start[..., None] + size[..., None] * grid) - top
-    ).sum(-1)
+    mass = lambda start, size: (
+        size
+        * jnp.exp(
+            log_weight + slope[..., None] * (start[..., None] + size[..., None] * grid) - top
+        ).sum(-1)
+    )
     outside = mass(zero[..., 0], low) + mass(high, 1.0 - high)
     value = inner + jnp.log1p(outside / mass(low, width))
     return ordered(low, high, jnp.where(inside, value, jnp.inf))

@@ -176,7 +176,7 @@ def bernoulli_poisson(probs_p: Value, rate_q: Value) -> Array:
 
 
 def _stirling_rest(x: Array) -> Array:
-    """log x! − x log x + x, which is ½ log(2πx) + 1/(12x) − ... and 0 at x = 0."""
+    """Return log x! − x log x + x, which is ½ log(2πx) + 1/(12x) − ... and 0 at x = 0."""
     small = x < 8.0
     high = jnp.where(small, x + 8.0, x)
     inverse = 1.0 / high
@@ -219,7 +219,7 @@ def binomial_poisson(total_count_p: Value, probs_p: Value, rate_q: Value) -> Arr
     m, total = jnp.where(inside, m, 0.0), n[..., None]
     k = jnp.where(inside, total - m, 0.0)
     rests = [_stirling_rest(x) for x in (total, m, k)]
-    # log of the binomial pmf: entropy terms of (m, k) from its mean, and the rests of the factorials
+    # log of the binomial pmf: entropy terms of (m, k) from its mean, and rests of the factorials
     exponent = rests[0] - rests[1] - rests[2]
     exponent = exponent - entropy_term(m, jnp.broadcast_to(mean[..., None], m.shape))
     exponent = exponent - entropy_term(k, jnp.broadcast_to((n * p)[..., None], k.shape))

@@ -35,8 +35,8 @@ def _log_sum_exp(z: Array) -> Array:
 
 
 def _difference(zp: Array, zq: Array) -> Array:
-    """zp − zq, with 0 where the two are equal, infinities included."""
-    same = zp == zq
+    """Return zp − zq, with 0 where both are the same infinity."""
+    same = (zp == zq) & jnp.isinf(zp)
     return jnp.where(same, 0.0, jnp.where(same, 0.0, zp) - jnp.where(same, 0.0, zq))
 
 

@@ -30,13 +30,13 @@ def _two_sum(a: Array, b: Array) -> Words:
 
 
 def _fast_two_sum(a: Array, b: Array) -> Words:
-    """The same for |a| >= |b|."""
+    """Return the same for |a| >= |b|."""
     s = a + b
     return s, b - (s - a)
 
 
 def _finite(plain: Array, words: Words) -> Words:
-    """The words of a result, or the plain result where that is infinite or NaN."""
+    """Return the words of a result, or the plain result where that is infinite or NaN."""
     fine = jnp.isfinite(plain)
     return jnp.where(fine, words[0], plain), jnp.where(fine, words[1], 0.0)
 
@@ -124,7 +124,10 @@ class Double:
         if isinstance(other, (int, float)):
             dtype = self.hi.dtype.type
             high = dtype(other)
-            return Double(jnp.full_like(self.hi, high), jnp.full_like(self.hi, dtype(float(other) - float(high))))
+            return Double(
+                jnp.full_like(self.hi, high),
+                jnp.full_like(self.hi, dtype(float(other) - float(high))),
+            )
         other = jnp.asarray(other, self.hi.dtype)
         return Double(other)
 
@@ -166,9 +169,7 @@ class Double:
             half = size // 2
             head = total[:half] + total[half : 2 * half]
             tail = total[2 * half :]
-            total = Double(
-                jnp.concatenate([head.hi, tail.hi]), jnp.concatenate([head.lo, tail.lo])
-            )
+            total = Double(jnp.concatenate([head.hi, tail.hi]), jnp.concatenate([head.lo, tail.lo]))
         return total[0]
 
 
@@ -196,7 +197,7 @@ def log(x: Any) -> Any:
         return jnp.log(x)
     mantissa, exponent = jnp.frexp(jnp.where((x.hi > 0) & (x.hi < jnp.inf), x.hi, 1.0))
     low = mantissa < np.sqrt(0.5)
-    exponent = (exponent - low).astype(x.hi.dtype)
+    exponent = (exponent - low.astype(exponent.dtype)).astype(x.hi.dtype)
     scale = jnp.where(low, 2.0 * mantissa, mantissa) / jnp.where(x.hi > 0, x.hi, 1.0)
     m = Double(jnp.where(low, 2.0 * mantissa, mantissa), x.lo * scale)
     s = (m - 1.0) / (m + 1.0)
@@ -262,12 +263,10 @@ def digamma(x: Any) -> Any:
 
 
 def each(function: Callable[[Any], Any], *arguments: Any) -> list[Any]:
-    """`function` of each argument; of double words in one stacked call, to compile it once."""
+    """Apply `function` to each argument; to double words in one stacked call, compiled once."""
     if not isinstance(arguments[0], Double):
         return [function(x) for x in arguments]
-    stacked = Double(
-        jnp.stack([x.hi for x in arguments]), jnp.stack([x.lo for x in arguments])
-    )
+    stacked = Double(jnp.stack([x.hi for x in arguments]), jnp.stack([x.lo for x in arguments]))
     result = function(stacked)
     return [result[i] for i in range(len(arguments))]
 

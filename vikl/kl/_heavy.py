@@ -37,7 +37,7 @@ def _log1p_square(z: Array, df: Array) -> Array:
 
 @dd.compensated
 def _student_log_normalizer(df: Any) -> Any:
-    """log ∫ (1 + z²/ν)^(−(ν+1)/2) dz."""
+    """Return log ∫ (1 + z²/ν)^(−(ν+1)/2) dz."""
     half = df * 0.5
     lower, upper = dd.each(dd.lgamma, half, half + 0.5)
     return lower - upper + dd.log(df) * 0.5 + 0.5 * float(np.log(np.pi))
@@ -70,9 +70,7 @@ class _Nodes:
         e = ((scale_q - scale_p) / scale_p)[..., None] * self.zq + shift[..., None]
         self.e = jnp.where(self.close[..., None], e, 0.0)
         # far apart, zp is better formed from the nodes directly
-        direct = (
-            points * (scale / scale_p)[..., None] + ((center - loc_p) / scale_p)[..., None]
-        )
+        direct = points * (scale / scale_p)[..., None] + ((center - loc_p) / scale_p)[..., None]
         self.zp = jnp.where(self.close[..., None], self.zq + self.e, direct)
 
 
@@ -80,9 +78,7 @@ def _broadcast(*arguments: Any) -> list[Array]:
     return list(jnp.broadcast_arrays(*arguments))
 
 
-@kernel(
-    df_p=positive, loc_p=real, scale_p=positive, df_q=positive, loc_q=real, scale_q=positive
-)
+@kernel(df_p=positive, loc_p=real, scale_p=positive, df_q=positive, loc_q=real, scale_q=positive)
 def student_t(
     df_p: Value, loc_p: Value, scale_p: Value, df_q: Value, loc_q: Value, scale_q: Value
 ) -> Array:
@@ -109,7 +105,7 @@ def student_t(
     nodes = _Nodes(mu_p, s_p, mu_q, s_q, _reach(df_p), _reach(df_q), heavy=True)
     nu_p, nu_q, zp, zq, e = df_p[..., None], df_q[..., None], nodes.zp, nodes.zq, nodes.e
     log_p, log_q = _log1p_square(zp, nu_p), _log1p_square(zq, nu_q)
-    # log1p(up) − log1p(uq) by log1p of (up − uq) / (1 + uq), divided through by zq² where that is big
+    # log1p(up) − log1p(uq) as log1p((up − uq) / (1 + uq)), divided through by zq² where that is big
     big = jnp.maximum(jnp.abs(zq), 1.0)
     x, y = zq / big, e / big
     rise = (x * x * ((nu_q - nu_p) / nu_q) + 2.0 * x * y + y * y) / nu_p
@@ -162,15 +158,13 @@ def normal_student_t(
 
 
 def _series_coefficients(terms: int) -> list[float]:
-    """Coefficients of (ν/2)^(−n), n = 2, 3, ..., of a Student-t's negentropy, by Bernoulli numbers."""
+    """Coefficients of (ν/2)^(−n), n >= 2, of a Student-t's negentropy, by Bernoulli numbers."""
     bernoulli = [1.0, 1 / 6, -1 / 30, 1 / 42, -1 / 30, 5 / 66, -691 / 2730, 7 / 6, -3617 / 510]
     c = [0.0] * (terms + 3)  # of lgamma(x + ½) − lgamma(x) − ½ log x in powers of 1/x
     for n in range(1, terms + 3, 2):
         even = bernoulli[(n + 1) // 2]
         c[n] = (2.0**-n - 2.0) * even / (n * (n + 1))
-    return [
-        1 / (2 * n) + (n + 1) * c[n] + 0.5 * (n - 1) * c[n - 1] for n in range(2, terms + 2)
-    ]
+    return [1 / (2 * n) + (n + 1) * c[n] + 0.5 * (n - 1) * c[n - 1] for n in range(2, terms + 2)]
 
 
 _NEGENTROPY = _series_coefficients(13)

@@ -30,7 +30,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 
 class Argument(NamedTuple):
-    """What an argument must be: the sentence for the error, the test, and its trailing event axes."""
+    """What an argument must be: the words for the error, the test, and its trailing event axes."""
 
     should_be: str
     valid: Callable[[Array], Array]
@@ -70,9 +70,7 @@ count = Argument(
 extended = Argument("a number (it may be infinite)", lambda x: ~jnp.isnan(x))
 probability = Argument("a probability, between 0 and 1", lambda x: (x >= 0) & (x <= 1))
 interior_probability = Argument("a probability above 0, at most 1", lambda x: (x > 0) & (x <= 1))
-open_probability = Argument(
-    "a probability strictly between 0 and 1", lambda x: (x > 0) & (x < 1)
-)
+open_probability = Argument("a probability strictly between 0 and 1", lambda x: (x > 0) & (x < 1))
 simplex = Argument(
     "probabilities that are not negative and sum to one along the last axis (divide by their sum)",
     _is_simplex,
@@ -88,9 +86,7 @@ scale_tril = Argument(
     _is_scale_tril,
     ("dim", "dim"),
 )
-covariance = Argument(
-    "a symmetric positive definite matrix", _is_covariance, ("dim", "dim")
-)
+covariance = Argument("a symmetric positive definite matrix", _is_covariance, ("dim", "dim"))
 
 _CHECKED = contextvars.ContextVar("vikl_kl_checked", default=False)
 
@@ -152,7 +148,8 @@ def _as_arrays(
             dtypes.append(jax.dtypes.canonicalize_dtype(dtype))
     default = jax.dtypes.canonicalize_dtype(np.float64)
     result = functools.reduce(jnp.promote_types, dtypes) if dtypes else default
-    compute = jnp.promote_types(result, np.float32)
+    # half precision is computed in float32 (spelled out: strict promotion refuses to mix them)
+    compute = result if result.itemsize >= 4 else np.dtype(np.float32)
     return {k: jnp.asarray(v, compute) for k, v in values.items()}, result
 
 

@@ -127,7 +127,9 @@ def weibull_formula(k_p: Array, l_p: Array, k_q: Array, l_q: Array) -> Array:
 
 
 @kernel(concentration_p=positive, scale_p=positive, concentration_q=positive, scale_q=positive)
-def weibull(concentration_p: Value, scale_p: Value, concentration_q: Value, scale_q: Value) -> Array:
+def weibull(
+    concentration_p: Value, scale_p: Value, concentration_q: Value, scale_q: Value
+) -> Array:
     """KL(p‖q) of two Weibull distributions, survival function exp(−(x/l)^k).
 
     Args:

@@ -53,7 +53,12 @@ def _step(state: tuple, inputs: tuple) -> tuple[tuple, Array]:
     # D moves by step ν − k_q t with t = offset + dw·m + w_q·D; update E[D Dᵀ], E[D mᵀ], E[m mᵀ]
     t_d, t_m = h_w + g_w, (w_q[..., :, None] * g).sum(-2) + c_w
     t_t = jnp.maximum((w_q * t_d).sum(-1) + (dw * t_m).sum(-1), 0.0)
-    h = h - _outer(gain_q, t_d) - _outer(t_d, gain_q) + _outer(gain_q, gain_q) * t_t[..., None, None]
+    h = (
+        h
+        - _outer(gain_q, t_d)
+        - _outer(t_d, gain_q)
+        + _outer(gain_q, gain_q) * t_t[..., None, None]
+    )
     h = h + _outer(step, step) * innovation[..., None, None]
     g = g - _outer(gain_q, t_m) + _outer(step, gain_p) * innovation[..., None, None]
     c = c + _outer(gain_p, gain_p) * innovation[..., None, None]
@@ -122,5 +127,10 @@ def low_rank_normal(
     filter, Kalman (1960), "A new approach to linear filtering and prediction problems".
     """
     return low_rank_formula(
-        loc_p, cov_factor_p, cov_diag_p, loc_q, cov_factor_q, cov_diag_q  # type: ignore[arg-type]
+        loc_p,
+        cov_factor_p,
+        cov_diag_p,
+        loc_q,
+        cov_factor_q,
+        cov_diag_q,  # type: ignore[arg-type]
     )

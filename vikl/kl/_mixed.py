@@ -132,7 +132,9 @@ def gamma_log_normal(concentration_p: Value, rate_p: Value, loc_q: Value, scale_
 
 
 @kernel(low_p=real, high_p=real, concentration1_q=positive, concentration0_q=positive)
-def uniform_beta(low_p: Value, high_p: Value, concentration1_q: Value, concentration0_q: Value) -> Array:
+def uniform_beta(
+    low_p: Value, high_p: Value, concentration1_q: Value, concentration0_q: Value
+) -> Array:
     """KL(p‖q) of a uniform from a beta distribution: +inf outside [0, 1].
 
     log B(a, b) − (a − 1) E[log x] − (b − 1) E[log(1 − x)] − log(high − low).
@@ -159,7 +161,9 @@ def uniform_beta(low_p: Value, high_p: Value, concentration1_q: Value, concentra
 
 
 @kernel(concentration1_p=positive, concentration0_p=positive, low_q=real, high_q=real)
-def beta_uniform(concentration1_p: Value, concentration0_p: Value, low_q: Value, high_q: Value) -> Array:
+def beta_uniform(
+    concentration1_p: Value, concentration0_p: Value, low_q: Value, high_q: Value
+) -> Array:
     """KL(p‖q) of a beta from a uniform distribution: +inf unless it covers [0, 1].
 
     That from the uniform on [0, 1], plus log(high − low) >= 0.

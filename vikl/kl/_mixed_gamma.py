@@ -24,7 +24,7 @@ def gamma_cross_entropy(mean_log: Any, mean: Any, a: Any, b: Any) -> Any:
 
 
 def x_log_x(x: Any) -> Any:
-    """The product x log x, 0 at 0."""
+    """Return x log x, 0 at 0."""
     inside = (x.hi if isinstance(x, dd.Double) else x) > 0
     return x * dd.log(dd.where(inside, x, 1.0))
 
@@ -98,7 +98,9 @@ def log_normal_gamma(loc_p: Value, scale_p: Value, concentration_q: Value, rate_
 
 
 @kernel(concentration_p=positive, scale_p=positive, concentration_q=positive, rate_q=positive)
-def weibull_gamma(concentration_p: Value, scale_p: Value, concentration_q: Value, rate_q: Value) -> Array:
+def weibull_gamma(
+    concentration_p: Value, scale_p: Value, concentration_q: Value, rate_q: Value
+) -> Array:
     """KL(p‖q) of a Weibull from a gamma distribution.
 
     −H(p) + log Γ(α) − α log β − (α − 1) E[log x] + β E[x].
@@ -116,8 +118,12 @@ def weibull_gamma(concentration_p: Value, scale_p: Value, concentration_q: Value
     return jnp.maximum(_weibull_gamma(concentration_p, scale_p, concentration_q, rate_q), 0.0)  # type: ignore[arg-type]
 
 
-@kernel(concentration1_p=positive, concentration0_p=positive, concentration_q=positive, rate_q=positive)
-def beta_gamma(concentration1_p: Value, concentration0_p: Value, concentration_q: Value, rate_q: Value) -> Array:
+@kernel(
+    concentration1_p=positive, concentration0_p=positive, concentration_q=positive, rate_q=positive
+)
+def beta_gamma(
+    concentration1_p: Value, concentration0_p: Value, concentration_q: Value, rate_q: Value
+) -> Array:
     """KL(p‖q) of a beta from a gamma distribution.
 
     −H(p) + log Γ(α) − α log β − (α − 1) E[log x] + β E[x].
@@ -132,7 +138,9 @@ def beta_gamma(concentration1_p: Value, concentration0_p: Value, concentration_q
     >>> round(float(kl.beta_gamma(1.0, 1.0, 1.0, 1.0)), 4)
     0.5
     """
-    return jnp.maximum(_beta_gamma(concentration1_p, concentration0_p, concentration_q, rate_q), 0.0)  # type: ignore[arg-type]
+    return jnp.maximum(
+        _beta_gamma(concentration1_p, concentration0_p, concentration_q, rate_q), 0.0
+    )  # type: ignore[arg-type]
 
 
 @kernel(concentration1_p=positive, concentration0_p=positive, rate_q=positive)
@@ -244,7 +252,9 @@ def pareto_exponential(scale_p: Value, alpha_p: Value, rate_q: Value) -> Array:
 
 
 @kernel(concentration_p=positive, scale_p=positive, concentration_q=positive, rate_q=positive)
-def inverse_gamma_gamma(concentration_p: Value, scale_p: Value, concentration_q: Value, rate_q: Value) -> Array:
+def inverse_gamma_gamma(
+    concentration_p: Value, scale_p: Value, concentration_q: Value, rate_q: Value
+) -> Array:
     """KL(p‖q) of an inverse gamma from a gamma distribution: +inf for a shape of p up to 1.
 
     −H(p) + log Γ(α) − α log β − (α − 1) E[log x] + β E[x].
@@ -266,7 +276,9 @@ def inverse_gamma_gamma(concentration_p: Value, scale_p: Value, concentration_q:
 
 
 @kernel(concentration_p=positive, rate_p=positive, concentration_q=positive, scale_q=positive)
-def gamma_inverse_gamma(concentration_p: Value, rate_p: Value, concentration_q: Value, scale_q: Value) -> Array:
+def gamma_inverse_gamma(
+    concentration_p: Value, rate_p: Value, concentration_q: Value, scale_q: Value
+) -> Array:
     """KL(p‖q) of a gamma from an inverse gamma distribution: +inf for a shape of p up to 1.
 
     That of the inverse gamma of 1/x from a gamma, since KL ignores bijections.

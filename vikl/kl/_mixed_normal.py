@@ -199,7 +199,9 @@ def _beta_normal(a: Any, b: Any, loc: Any, scale: Any) -> Any:
 
 
 @kernel(concentration1_p=positive, concentration0_p=positive, loc_q=real, scale_q=positive)
-def beta_normal(concentration1_p: Value, concentration0_p: Value, loc_q: Value, scale_q: Value) -> Array:
+def beta_normal(
+    concentration1_p: Value, concentration0_p: Value, loc_q: Value, scale_q: Value
+) -> Array:
     """KL(p‖q) of a beta from a normal distribution.
 
     −H(p) + ½ log(2πσ²) + (variance of p + squared distance of the means) / 2σ².
@@ -215,7 +217,8 @@ def beta_normal(concentration1_p: Value, concentration0_p: Value, loc_q: Value, 
     1.0856
     """
     return jnp.maximum(
-        _beta_normal(concentration1_p, concentration0_p, loc_q, scale_q), 0.0  # type: ignore[arg-type]
+        _beta_normal(concentration1_p, concentration0_p, loc_q, scale_q),
+        0.0,  # type: ignore[arg-type]
     )
 
 
@@ -223,8 +226,8 @@ def beta_normal(concentration1_p: Value, concentration0_p: Value, loc_q: Value, 
 def normal_laplace(loc_p: Value, scale_p: Value, loc_q: Value, scale_q: Value) -> Array:
     """KL(p‖q) of a normal from a Laplace distribution.
 
-    With A = E|x − μq|, d = (μp − μq)/σp: ½ log(4e/π²) + log(A / (σp √(2/π))) + φ(A/b − 1), where the
-    second term is the log1p of expm1(−d²/2) + d √(π/2) erf(d/√2) >= 0.
+    With A = E|x − μq|, d = (μp − μq)/σp: ½ log(4e/π²) + log(A / (σp √(2/π))) + φ(A/b − 1), where
+    the second term is the log1p of expm1(−d²/2) + d √(π/2) erf(d/√2) >= 0.
 
     Args:
         loc_p: mean of p.

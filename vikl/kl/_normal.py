@@ -198,7 +198,10 @@ def double_tril_formula(loc_p: Array, tril_p: Double, loc_q: Array, tril_q: Doub
     shift = Double(loc_p) - Double(loc_q)
     words = [
         jnp.concatenate(
-            [jnp.broadcast_to(w, (*batch, dim, dim)), jnp.broadcast_to(v, (*batch, dim))[..., None]],
+            [
+                jnp.broadcast_to(w, (*batch, dim, dim)),
+                jnp.broadcast_to(v, (*batch, dim))[..., None],
+            ],
             axis=-1,
         )
         for w, v in ((difference.hi, shift.hi), (difference.lo, shift.lo))

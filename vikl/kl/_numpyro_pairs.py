@@ -197,7 +197,10 @@ INTERVAL = (dist.Beta, dist.Kumaraswamy, dist.Uniform)
 def _impossible(p: Any, q: Any) -> Array:
     """+inf of the broadcast batch shape, NaN where a parameter is."""
     parameters = [
-        getattr(d, name) for d in (p, q) for cls in type(d).__mro__ for name in ATTRIBUTES.get(cls, ())
+        getattr(d, name)
+        for d in (p, q)
+        for cls in type(d).__mro__
+        for name in ATTRIBUTES.get(cls, ())
     ]
     nothing = sum(jnp.asarray(x, float) * 0.0 for x in parameters)
     shape = jnp.broadcast_shapes(p.batch_shape, q.batch_shape)

@@ -8,7 +8,7 @@ import numpyro.distributions as dist
 
 from .._typing import Array
 from ._low_rank import low_rank_normal
-from ._normal import diagonal_normal, multivariate_normal
+from ._normal import multivariate_normal
 from ._registry import kl_divergence, register_kl
 
 
@@ -141,5 +141,28 @@ def _masked(p: Any, q: Any) -> Array:
 @register_kl(dist.Delta, dist.Distribution)
 @register_kl(dist.Delta, dist.ExpandedDistribution)
 def _delta(p: Any, q: Any) -> Array:
-    """The log density of a point mass is its `log_density`, as in NumPyro; it is sampled by v."""
+    """Take the log density of a point mass to be its `log_density`, as NumPyro does."""
     return _spread(p.log_density - q.log_prob(p.v), p, q)
+
+
+@register_kl(tuple, tuple)
+def _product(p: Any, q: Any) -> Array:
+    """Add up the divergences of the factors: a tuple is a product."""
+    if len(p) != len(q) or not p:
+        raise ValueError(
+            f"kl_divergence: products should have the same factors; got {len(p)} and {len(q)}."
+        )
+    return sum(kl_divergence(a, b) for a, b in zip(p[1:], q[1:], strict=True)) + kl_divergence(
+        p[0], q[0]
+    )
+
+
+@register_kl(dict, dict)
+def _named_product(p: Any, q: Any) -> Array:
+    """Add up the divergences of factors of the same name: a dict is a product."""
+    if p.keys() != q.keys() or not p:
+        raise ValueError(
+            f"kl_divergence: products should have the same factors; got the names {sorted(p)} for "
+            f"`p` and {sorted(q)} for `q`."
+        )
+    return _product(tuple(p.values()), tuple(q[name] for name in p))

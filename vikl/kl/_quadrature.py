@@ -22,12 +22,12 @@ def gauss_legendre(narrow: int, wide: int, like: Array) -> tuple[Array, Array]:
 
 
 def log_cosh(t: Array) -> Array:
-    """log cosh t, without overflow."""
+    """Return log cosh t, without overflow."""
     return jnp.abs(t) + jnp.log1p(jnp.exp(-2.0 * jnp.abs(t))) - np.log(2.0)
 
 
 def log_sum_exp(a: Array) -> Array:
-    """log Σ exp over the last axis."""
+    """Return log Σ exp over the last axis."""
     top = jax.lax.stop_gradient(a.max(-1, keepdims=True))
     return (top + jnp.log(jnp.exp(a - top).sum(-1, keepdims=True)))[..., 0]
 
@@ -52,7 +52,7 @@ def nodes_divergence(a: Array, b: Array, g: Array, close: Array, constant: Array
 def sinh_nodes(
     center: Array, scale: Array, low: Array, high: Array, like: Array
 ) -> tuple[Array, Array]:
-    """Points sinh(t) for x = center + scale sinh(t) over [low, high], and log dx/dt up to a constant.
+    """Points sinh(t) of x = center + scale sinh(t) over [low, high], and log dx/dt plus a constant.
 
     An even grid in t: dense around the center, sparse far from it, and, since the integrands fade
     at both ends, exponentially accurate.

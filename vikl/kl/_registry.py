@@ -29,13 +29,14 @@ def register_kl(type_p: type, type_q: type) -> Callable[[Rule], Rule]:
         ValueError: if the very same pair of classes is registered already.
         TypeError: if an argument is not a class.
 
+    >>> import jax.numpy as jnp
     >>> import vikl
     >>> class Coin:
     ...     pass
     >>> @vikl.register_kl(Coin, Coin)
     ... def coin_from_coin(p, q):
-    ...     return 0.0
-    >>> vikl.kl_divergence(Coin(), Coin())
+    ...     return jnp.zeros(())
+    >>> float(vikl.kl_divergence(Coin(), Coin()))
     0.0
     """
     for name, cls in (("type_p", type_p), ("type_q", type_q)):
@@ -73,7 +74,9 @@ def registered_kl_pairs() -> tuple[tuple[type, type], ...]:
 
 
 def _is_numpyro(cls: type) -> bool:
-    return any(base.__module__.split(".")[0] == "numpyro" for base in cls.__mro__)
+    """Whether a class is NumPyro's, derives from one, or is a container of a product of them."""
+    roots = {base.__module__.split(".")[0] for base in cls.__mro__}
+    return "numpyro" in roots or issubclass(cls, dict | tuple)
 
 
 def find_kl_rule(type_p: type, type_q: type) -> Rule | None:
@@ -98,7 +101,7 @@ def find_kl_rule(type_p: type, type_q: type) -> Rule | None:
         names = ", ".join(f"({a.__qualname__}, {b.__qualname__})" for a, b in fitting)
         raise TypeError(
             f"kl_divergence: ambiguous for ({type_p.__qualname__}, {type_q.__qualname__}): {names} "
-            f"all fit and none is the most specific. Register the exact pair with "
+            f"all fit, none is the most specific. Register the exact pair with "
             f"`vikl.register_kl({type_p.__qualname__}, {type_q.__qualname__})`."
         )
     return _RULES[best[0]]
@@ -112,7 +115,8 @@ def kl_divergence(p: Any, q: Any) -> Array:
     gradient, where they agree. It is +inf where p puts mass where q has none.
 
     Args:
-        p: a distribution, of NumPyro or of a class given to `vikl.register_kl`.
+        p: a distribution, of NumPyro or of a class given to `vikl.register_kl`; or a tuple or dict
+            of distributions, which is their product.
         q: a distribution with the same event shape.
 
     Raises:
@@ -138,7 +142,7 @@ def kl_divergence(p: Any, q: Any) -> Array:
     if shape_p != shape_q:
         raise ValueError(
             f"kl_divergence: p and q should have the same event shape; got {shape_p} for `p` "
-            f"({type(p).__qualname__}) and {shape_q} for `q` ({type(q).__qualname__}). Event shapes "
+            f"({type(p).__qualname__}), {shape_q} for `q` ({type(q).__qualname__}). Event shapes "
             f"are never broadcast; make batch dimensions events with `.to_event`."
         )
     return rule(p, q)

@@ -6,6 +6,7 @@ do not. All of them are branch-free (`where` over two finite branches) and work 
 """
 
 from collections.abc import Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -46,17 +47,18 @@ def _phi(x: Array, ratio: Array) -> Array:
 @_phi.defjvp
 def _phi_jvp(primals, tangents):
     x, ratio = primals
-    return _phi(x, ratio), (x / ratio) * tangents[0]
+    # through the ratio, not through x = ratio − 1, whose slopes cancel where the ratio is small
+    return _phi(x, ratio), (x / ratio) * tangents[1]
 
 
 def phi(x: Array, ratio: Array | None = None) -> Array:
-    """x − log1p(x) >= 0. Pass `ratio` = 1 + x where it is known without the rounding of that sum."""
+    """Return x − log1p(x) >= 0. Pass `ratio` = 1 + x where that is known without rounding."""
     x, ratio = jnp.broadcast_arrays(x, 1.0 + x if ratio is None else ratio)
     return _phi(x, ratio)
 
 
 def log_ratio(p: Array, q: Array, difference: Array | None = None) -> Array:
-    """log(p / q), exact to rounding also when the two nearly agree; p = 0 gives a finite −log(tiny)."""
+    """Return log(p / q), exact also when the two nearly agree; p = 0 gives the finite log(tiny)."""
     tiny = np.finfo(p.dtype).tiny
     difference = p - q if difference is None else difference
     x = difference / jnp.where(q == 0, 1.0, q)
@@ -94,7 +96,7 @@ def _entropy_term_jvp(primals, tangents):
 
 
 def entropy_term(p: Array, q: Array, difference: Array | None = None) -> Array:
-    """p log(p / q) − p + q >= 0, with 0 log 0 = 0 and +inf where p > 0 = q.
+    """Return p log(p / q) − p + q >= 0, with 0 log 0 = 0 and +inf where p > 0 = q.
 
     `difference` is p − q where it is known better than by subtracting (1 − p against 1 − q).
     The slope in p is log(p / q), that in q is 1 − p / q; both are finite everywhere.
@@ -166,7 +168,7 @@ STIRLING = (
 
 
 def _inverse_power_bregman(i: Array, j: Array, n: int) -> Array:
-    """Bregman divergence of x^(−n) between B = 1/j and A = 1/i, without the factor (B − A)² i² j."""
+    """Bregman divergence of x^(−n) from A = 1/i to B = 1/j, without the factor (B − A)² i² j."""
     total = jnp.ones_like(i)  # coefficient n − l of j^l i^(n−1−l), by Horner in j from l = n − 1
     power = jnp.ones_like(i)
     for weight in range(2, n + 1):
@@ -183,10 +185,16 @@ def lgamma_smooth_bregman(alpha: Array, a: Array, difference: Array | None = Non
     """
     delta = alpha - a if difference is None else difference
     shifts, terms = (11, 9) if is_wide(alpha) else (5, 4)
-    total = jnp.zeros_like(delta)
-    for k in range(shifts):
+
+    def rise(k: Any) -> Array:
         low, high = a + k, alpha + (k + 1)
-        total += high * phi(delta / (low * high), ((alpha + k) / low) * ((a + (k + 1)) / high))
+        return high * phi(delta / (low * high), ((alpha + k) / low) * ((a + (k + 1)) / high))
+
+    if is_wide(alpha):  # eleven copies take long to compile, five run faster unrolled
+        steps = jnp.arange(shifts, dtype=alpha.dtype).reshape((shifts,) + (1,) * delta.ndim)
+        total = rise(steps).sum(0)
+    else:
+        total = sum((rise(k) for k in range(1, shifts)), start=rise(0))
     low, high = a + shifts, alpha + shifts
     i, j = 1.0 / low, 1.0 / high
     tail = jnp.zeros_like(delta)

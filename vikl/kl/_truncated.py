@@ -22,10 +22,8 @@ def _window(loc: Array, scale: Array, low: Array, high: Array) -> tuple[Array, A
     return mode, jnp.maximum(low, mode - reach), jnp.minimum(high, mode + reach)
 
 
-def _log_mass(
-    loc: Array, scale: Array, low: Array, high: Array, reference: Array
-) -> Array:
-    """log ∫ exp(−(x−loc)²/2scale² + (reference−loc)²/2scale²) dx over [low, high]; −inf if empty."""
+def _log_mass(loc: Array, scale: Array, low: Array, high: Array, reference: Array) -> Array:
+    """Log of the integral over [low, high] of the normal shape, 1 at `reference`; −inf if none."""
     empty = ~(high > low)
     low, high = jnp.where(empty, loc, low), jnp.where(empty, loc + scale, high)
     mode, first, last = jax.lax.stop_gradient(_window(loc, scale, low, high))
@@ -106,7 +104,9 @@ def _kumaraswamy_constant(a, b, alpha, beta):
 def _log1m_exp(x: Array) -> Array:
     """log(1 − exp(x)) for x < 0."""
     return jnp.where(
-        x > -0.7, jnp.log(-jnp.expm1(jnp.maximum(x, -0.7))), jnp.log1p(-jnp.exp(jnp.minimum(x, -0.7)))
+        x > -0.7,
+        jnp.log(-jnp.expm1(jnp.maximum(x, -0.7))),
+        jnp.log1p(-jnp.exp(jnp.minimum(x, -0.7))),
     )
 
 
@@ -155,10 +155,13 @@ def kumaraswamy_beta(
     log_x = _log1m_exp(log_rest) / a_
     # log((1 − x^a) / (1 − x)), which vanishes with a − 1
     step = (a_ - 1.0) * log_x
-    odds = jnp.exp(log_x) / -jnp.expm1(log_x)
+    at_one = log_x > -1e-30  # where x rounds to one, and the ratio to its limit a
+    safe = jnp.where(at_one, -1.0, log_x)
+    odds = jnp.exp(safe) / -jnp.expm1(safe)
     small = jnp.abs(step) < 0.5
-    direct = log_rest - _log1m_exp(log_x)
+    direct = log_rest - _log1m_exp(safe)
     gap = jnp.where(small, jnp.log1p(-jnp.where(small, odds * jnp.expm1(step), 0.0)), direct)
+    gap = jnp.where(at_one, jnp.log(a_), gap)
     g = (a_ - alpha_) * log_x + (b_ - beta_) * log_rest + (beta_ - 1.0) * gap
     close = (alpha < 2.5 * a) & (a < 2.5 * alpha) & (beta < 2.0 * b) & (b < 1.8 * beta)
     weights = jnp.broadcast_to(log_weight, g.shape)

@@ -25,7 +25,6 @@ _SINGLETONS = (
     "softplus_positive",
     "softplus_lower_cholesky",
     "circular",
-    "zero_sum",
 )
 _BOUNDED = {"interval": 2, "open_interval": 2, "greater_than": 1, "less_than": 1}
 
