@@ -204,3 +204,9 @@ def small_target(shift: float = 0.0) -> Target:
     loc, precision = gaussian_parts(2)
     data = (jnp.asarray(loc + shift, float), jnp.asarray(precision, float))
     return Target.from_density(normal_density, jnp.zeros(2), data=data)
+
+
+def normal_of(count: int) -> np.ndarray:
+    """Return `count` points in the plane whose mean is 0 and covariance the identity, exactly."""
+    angle = 2 * np.pi * np.arange(count) / count
+    return np.sqrt(2.0) * np.stack([np.cos(angle), np.sin(angle)], axis=1)

@@ -90,6 +90,7 @@ def _integer_constraint():
     return fit(support=constraints.positive_integer)
 
 
+_NOT_A_MODEL: Any = 3
 ADAM = optax.adam(0.01)
 KEY = "Make one by `jax.random.key(0)`"
 REFUSED = {
@@ -223,7 +224,8 @@ REFUSED = {
     "no samples": _given(ValueError, "`samples`", "(0, 2)", objective=ForwardKL(np.ones((0, 2)))),
     # NumPyro models
     "no model": Refused(
-        lambda: vikl.Target.from_numpyro(3), TypeError, ("`model`", "got 3", "Pass the function")
+        lambda: vikl.Target.from_numpyro(_NOT_A_MODEL), TypeError,
+        ("`model`", "got 3", "Pass the function"),
     ),
     "a discrete site": _model(_discrete, TypeError, "'z'", "Bernoulli", "Sum it out"),
     "no latent site": _model(_observed, ValueError, "['y']", "at least one latent"),

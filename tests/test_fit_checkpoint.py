@@ -40,7 +40,7 @@ def assert_same(a, b):
         np.testing.assert_array_equal(column, b.history[name])
 
 
-@pytest.mark.parametrize("step", [10, 130, 390])
+@pytest.mark.parametrize("step", [10, 130, 350])
 def test_a_stopped_fit_goes_on_to_the_same_bits(step, tmp_path):
     path = tmp_path / "fit.vikl"
     first = fit(path, callback=lambda snapshot: snapshot.step >= step)

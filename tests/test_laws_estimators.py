@@ -1,5 +1,7 @@
 """The laws of an estimator, for every row of `ESTIMATORS` with every family."""
 
+from typing import ClassVar
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -169,7 +171,7 @@ class _Grid(Family):
 
     logit: jax.Array
 
-    reparameterized = False
+    reparameterized: ClassVar[bool] = False
 
     @property
     def dim(self):
