@@ -22,7 +22,7 @@ class Problem:
 
 
 def eight_schools() -> Problem:
-    """Non-centred eight schools: 8 standardised effects, their mean and log sd."""
+    """Make the non-centred eight schools: 8 standardised effects, their mean and log sd."""
     effects, errors = np.asarray(_EFFECTS, np.float32), np.asarray(_ERRORS, np.float32)
 
     def log_density(x):
@@ -34,7 +34,7 @@ def eight_schools() -> Problem:
 
 
 def correlated_normal(dim: int = 100, condition: float = 100.0) -> Problem:
-    """A normal whose covariance has log-spaced eigenvalues in random directions."""
+    """Make a normal whose covariance has log-spaced eigenvalues in random directions."""
     rng = np.random.default_rng(1)
     basis, _ = np.linalg.qr(rng.normal(size=(dim, dim)))
     variances = np.geomspace(condition**-0.5, condition**0.5, dim)
@@ -50,7 +50,7 @@ def correlated_normal(dim: int = 100, condition: float = 100.0) -> Problem:
 
 
 def diabetes() -> Problem:
-    """Diabetes progression on ten measured predictors, in their own units; log sd last."""
+    """Make diabetes progression on ten measured predictors, in their own units; log sd last."""
     from sklearn.datasets import load_diabetes
 
     data, outcome = load_diabetes(return_X_y=True, scaled=False)
@@ -66,7 +66,7 @@ def diabetes() -> Problem:
 
 
 def banana() -> Problem:
-    """A bent normal in two dimensions (Haario, Saksman & Tamminen 1999)."""
+    """Make a bent normal in two dimensions (Haario, Saksman & Tamminen 1999)."""
     z = np.random.default_rng(2).normal(size=(10_000, 2))
     draws = np.stack([10 * z[:, 0], z[:, 1] + 0.03 * (100 * z[:, 0] ** 2 - 100)], axis=1)
 
@@ -77,7 +77,7 @@ def banana() -> Problem:
 
 
 def funnel() -> Problem:
-    """Neal's funnel in ten dimensions: the first is the log variance of the others."""
+    """Make Neal's funnel in ten dimensions: the first is the log variance of the others."""
     z = np.random.default_rng(3).normal(size=(10_000, 10))
     draws = np.concatenate([3 * z[:, :1], np.exp(1.5 * z[:, :1]) * z[:, 1:]], axis=1)
 

@@ -4,7 +4,8 @@
 
 Run time only: each repeat takes the time of a long and of a short run, all of it compiled before
 (NumPyro compiles its step in every run, which the difference removes), and divides the steps
-between them. Bars are on (drawn to nowhere) for vikl and NumPyro; the hand-written scan has none.
+between them. On a machine with others on it `--clock cpu` is the steadier
+clock. Bars are on (drawn to nowhere) for vikl and NumPyro; the hand-written scan has none.
 NumPyro's runs are short: with its bar on it stacks one array per step, and compiling that stack
 for the first run of a length takes minutes from some ten thousand steps on.
 """
@@ -17,7 +18,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from _clock import child, interleave, quiet_stderr, seconds, spread, table, versions
+from _clock import CLOCKS, child, interleave, quiet_stderr, seconds, spread, table, versions
 from _problems import Problem, as_numpyro, correlated_normal, eight_schools
 
 import vikl
@@ -95,10 +96,10 @@ def numpyro_run(problem: Problem, full_rank: bool) -> Callable[[int], object]:
     return run
 
 
-def microseconds_per_step(run: Callable[[int], object], short: int, long: int) -> float:
+def microseconds_per_step(run: Callable[[int], object], short: int, long: int, clock: str) -> float:
     """Time a short and a long run; what differs is steps."""
-    least = seconds(lambda: run(short))
-    return 1e6 * (seconds(lambda: run(long)) - least) / (long - short)
+    least = seconds(lambda: run(short), clock)
+    return 1e6 * (seconds(lambda: run(long), clock) - least) / (long - short)
 
 
 def steps_for(run: Callable[[int], object], target: float) -> int:
@@ -115,12 +116,14 @@ def compare(problem: Problem, full_rank: bool, args: argparse.Namespace) -> dict
     timed = {"bare": bare, "vikl": vikl_run(problem, full_rank)}
     for run in timed.values():
         run(short), run(long)
-    plans = {n: (lambda r=r: microseconds_per_step(r, short, long)) for n, r in timed.items()}
+    plans = {
+        n: (lambda r=r: microseconds_per_step(r, short, long, args.clock)) for n, r in timed.items()
+    }
     if not args.no_numpyro:
         peer = numpyro_run(problem, full_rank)
         few, more = 500, 1000 if args.quick else 2500
         peer(few), peer(more)
-        plans["numpyro"] = lambda: microseconds_per_step(peer, few, more)
+        plans["numpyro"] = lambda: microseconds_per_step(peer, few, more, args.clock)
     found = interleave(plans, args.repeats)
     row: dict[str, object] = {
         "target": problem.name,
@@ -160,6 +163,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--quick", action="store_true", help="short runs, few repeats")
     parser.add_argument("--repeats", type=int, default=None, help="interleaved repeats")
+    parser.add_argument("--clock", default="wall", choices=sorted(CLOCKS), help="what is read")
     parser.add_argument("--only", default="", help="a part of a target's name")
     parser.add_argument("--loop-only", action="store_true", help="neither compile nor import")
     parser.add_argument("--no-numpyro", action="store_true", help="leave NumPyro out")
@@ -170,8 +174,13 @@ def main() -> None:
     cases = [case for case in cases if args.only in case[0].name]
     if not args.loop_only:
         print(table([compile_times(*case) for case in cases]), "\n")
-    print(table([compare(*case, args) for case in cases]))
-    print("\nquartiles over", args.repeats, "interleaved repeats; speed above 1: vikl is faster\n")
+    rows = []
+    for case in cases:
+        rows.append(compare(*case, args))
+        print(rows[-1], flush=True)
+    print("\n" + table(rows))
+    print(f"\n{args.clock} clock, {args.repeats} interleaved repeats, quartiles in brackets; speed")
+    print("above 1: vikl is faster\n")
     if not args.loop_only:
         print(import_times(args.repeats))
 
