@@ -24,6 +24,7 @@ from jax.core import Tracer
 
 _LIBRARIES = frozenset({"optax", "jax", "equinox", "vikl"})
 _CAPACITY = 128
+_HOLE = object()  # where a result has an array
 _CONFIG = (
     "jax_enable_x64",
     "jax_numpy_dtype_promotion",
@@ -112,12 +113,12 @@ class _Version:
             given = iter(arrays)
             full = [next(given) if flag else v for flag, v in zip(is_array, static)]
             result = fn(*jax.tree.unflatten(treedef, full))
-            dynamic, self._rest = eqx.partition(result, eqx.is_array)
-            values, self._structure = jax.tree.flatten(dynamic)
-            return values
+            leaves, self._structure = jax.tree.flatten(result)
+            self._rest = [_HOLE if eqx.is_array(v) else v for v in leaves]
+            return [v for v in leaves if eqx.is_array(v)]
 
         self._structure: Any = None
-        self._rest: Any = None
+        self._rest: list = []
         started = time.perf_counter()
         self._compiled = jax.jit(flat).lower([v for v in leaves if eqx.is_array(v)]).compile()
         record = _RECORD.get()
@@ -126,12 +127,26 @@ class _Version:
             record.seconds += time.perf_counter() - started
 
     def __call__(self, *args: Any) -> Any:
-        values = self._compiled([v for v in _flatten(args)[0] if eqx.is_array(v)])
-        return eqx.combine(jax.tree.unflatten(self._structure, values), self._rest)
+        leaves = jax.tree.leaves(args)
+        values = self._compiled([_as_compiled(v) for v in leaves if _is_any_array(v)])
+        given = iter(values)
+        full = [next(given) if v is _HOLE else v for v in self._rest]
+        return jax.tree.unflatten(self._structure, full)
 
 
 def _jit_is_off() -> bool:
     return bool(getattr(jax.config, "jax_disable_jit", False))
+
+
+def _is_any_array(value: Any) -> bool:
+    return isinstance(value, np.ndarray) or eqx.is_array(value)
+
+
+def _as_compiled(value: Any) -> Any:
+    """Leave an array to the compiled program, which moves it faster, unless its type is wider."""
+    if isinstance(value, np.ndarray) and jax.dtypes.canonicalize_dtype(value.dtype) != value.dtype:
+        return jnp.asarray(value)
+    return value
 
 
 def _flatten(args: tuple) -> tuple[list, Any]:

@@ -20,7 +20,9 @@ class Bar:
         self._bar = None
         if shown:
             tqdm = require("tqdm.auto" if "ipykernel" in sys.modules else "tqdm").tqdm
-            self._bar = tqdm(total=total, initial=done, unit=unit, desc="vikl", mininterval=0.0)
+            # ten times a second is plenty: drawing costs as much as many steps of a small problem
+            options = {"unit": unit, "desc": "vikl", "mininterval": 0.1, "miniters": 1}
+            self._bar = tqdm(total=total, initial=done, **options)
 
     def __enter__(self) -> "Bar":
         return self

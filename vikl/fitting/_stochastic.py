@@ -39,7 +39,7 @@ class StochasticGradient(eqx.Module):
     """An objective and an optimizer as one pure algorithm.
 
     `init(family) -> state` and `step(state, target, key) -> (state, info)`. A step whose loss or
-    update is not finite is rejected: parameters and optimizer state stay as they were, and the
+    gradient is not finite is rejected: parameters and optimizer state stay as they were, and the
     following steps are half as long, growing back as steps succeed.
 
     Args:
@@ -104,7 +104,8 @@ class StochasticGradient(eqx.Module):
                 grad=gradients,
                 value_fn=lambda p: loss_at(p)[0],
             )
-        ok = jnp.isfinite(loss) & jnp.isfinite(_total(updates))
+        # the gradients, not the updates: a reduction of these would compute the optimizer twice
+        ok = jnp.isfinite(loss) & _all_finite(gradients)
         moved = jax.tree.map(
             lambda p, u: p + (state.step_scale * u).astype(p.dtype), params, updates
         )
@@ -128,10 +129,18 @@ def _choose(ok: Bool[Array, ""], new: PyTree, old: PyTree) -> PyTree:
     )
 
 
-def _total(tree: PyTree) -> Scalar:
-    """Sum all entries: not finite if any one is not."""
-    sums = [jnp.sum(v).astype(jnp.float32) for v in jax.tree.leaves(tree)]
-    return jnp.sum(jnp.stack(sums))
+def _all_finite(tree: PyTree) -> Bool[Array, ""]:
+    """Whether every entry is finite, by the largest magnitude of each leaf.
+
+    A maximum, axis by axis: a sum has to keep its order, so it is not vectorised, and overflows.
+    """
+    ok = jnp.ones((), bool)
+    for leaf in jax.tree.leaves(tree):
+        largest = jnp.abs(leaf)
+        while largest.ndim:
+            largest = largest.max(axis=0, initial=0.0)
+        ok &= jnp.isfinite(largest)
+    return ok
 
 
 def _float_dtype(params: PyTree) -> Any:
