@@ -1,6 +1,7 @@
 """`vikl.divergences`: the closed forms against the table, their laws and their faults."""
 
 import ast
+import contextlib
 import importlib
 import math
 import pathlib
@@ -21,6 +22,17 @@ from vikl import divergences as D
 # jax moved the switch out of `experimental`
 place = jax if hasattr(jax, "enable_x64") else importlib.import_module("jax.experimental")
 enable_x64 = place.enable_x64
+
+# pairs that need a kernel of `vikl.kl`, which in float64 does not run under strict promotion
+LENIENT = {"normal", "half_normal", "laplace", "exponential", "gamma", "gamma_near", "inverse_gamma",
+           "beta", "dirichlet", "poisson", "geometric", "categorical"}  # fmt: skip
+
+
+@contextlib.contextmanager
+def float64(promotion="standard"):
+    with enable_x64(True), jax.numpy_dtype_promotion(promotion):
+        yield
+
 
 SINGLE = {"entropy"}  # of one distribution
 # public names that are not divergences of two distributions, and the file that tests each
@@ -95,7 +107,8 @@ def evaluate(name, arguments, p, q):
 @pytest.mark.parametrize("x64", [False, True], ids=["float32", "float64"])
 def test_values(pair, x64):
     """Relative error 1e-6 in float32 and 1e-11 in float64, also near p = q and by quadrature."""
-    with enable_x64(x64), jax.numpy_rank_promotion("raise"):
+    promotion = "standard" if x64 and pair in LENIENT else "strict"
+    with enable_x64(x64), jax.numpy_rank_promotion("raise"), jax.numpy_dtype_promotion(promotion):
         family, *parameters = PAIRS[pair]
         dtype = jnp.float64 if x64 else jnp.float32
         p, q = (distribution(family, x, lambda v: jnp.asarray(v, dtype)) for x in parameters)
@@ -125,7 +138,7 @@ def test_laws(name, kind):
     """Gradient = finite differences, vmap = loop, jit = eager, symmetry, zero at p = q."""
     make, p, q = NORMALS if kind == "normal" else CATEGORICALS
     arguments = ARGUMENTS.get(name, ())
-    with enable_x64(True):
+    with float64():
         p, q = ([jnp.asarray(x, jnp.float64) for x in side] for side in (p, q))
         f = lambda p, q: getattr(D, name)(make(*p), make(*q), *arguments)
         rng = np.random.default_rng(0)
@@ -169,7 +182,7 @@ def test_second_derivatives_are_the_fisher_information():
 
 
 def test_identities():
-    with enable_x64(True):
+    with float64():
         p, q = dist.Normal(0.25, 0.75), dist.Normal(1.0, 1.5)
         kl = float(D.cross_entropy(p, q) - D.entropy(p))
         for a in (1 - 1e-7, 1.0, 1 + 1e-7):  # Rényi and alpha are KL at 1
@@ -199,7 +212,7 @@ def test_identities():
 
 
 def test_jeffreys_equals_the_generator_and_f_divergence_of_a_function():
-    with enable_x64(True):
+    with float64():
         p, q = dist.Normal(0.25, 0.75), dist.Normal(1.0, 1.5)
         g = D.generators
         for generator, expected in (
@@ -333,7 +346,7 @@ FAULTS = [
         "`p.probs` should be non-negative and sum to one",
     ),
     (
-        lambda: D.renyi_divergence(N(jnp.arange(3), 1.0), N(0.0, 1.0), 2.0),
+        lambda: D.renyi_divergence(unchecked(jnp.arange(3), 1.0), N(0.0, 1.0), 2.0),
         TypeError,
         "`p.loc`.*int32",
     ),
