@@ -1,6 +1,8 @@
 """`vikl.divergences`: the closed forms against the table, their laws and their faults."""
 
 import ast
+import contextlib
+import importlib
 import math
 import pathlib
 import sys
@@ -18,7 +20,19 @@ from divergence_cases import PAIRS, VALUES, distribution, key, rows
 from vikl import divergences as D
 
 # jax moved the switch out of `experimental`
-enable_x64 = getattr(jax, "enable_x64", None) or jax.experimental.enable_x64
+place = jax if hasattr(jax, "enable_x64") else importlib.import_module("jax.experimental")
+enable_x64 = place.enable_x64
+
+# pairs that need a kernel of `vikl.kl`, which in float64 does not run under strict promotion
+LENIENT = {"normal", "half_normal", "laplace", "exponential", "gamma", "gamma_near", "inverse_gamma",
+           "beta", "dirichlet", "poisson", "geometric", "categorical"}  # fmt: skip
+
+
+@contextlib.contextmanager
+def float64(promotion="standard"):
+    with enable_x64(True), jax.numpy_dtype_promotion(promotion):
+        yield
+
 
 SINGLE = {"entropy"}  # of one distribution
 # public names that are not divergences of two distributions, and the file that tests each
@@ -93,7 +107,8 @@ def evaluate(name, arguments, p, q):
 @pytest.mark.parametrize("x64", [False, True], ids=["float32", "float64"])
 def test_values(pair, x64):
     """Relative error 1e-6 in float32 and 1e-11 in float64, also near p = q and by quadrature."""
-    with enable_x64(x64), jax.numpy_rank_promotion("raise"):
+    promotion = "standard" if x64 and pair in LENIENT else "strict"
+    with enable_x64(x64), jax.numpy_rank_promotion("raise"), jax.numpy_dtype_promotion(promotion):
         family, *parameters = PAIRS[pair]
         dtype = jnp.float64 if x64 else jnp.float32
         p, q = (distribution(family, x, lambda v: jnp.asarray(v, dtype)) for x in parameters)
@@ -123,7 +138,7 @@ def test_laws(name, kind):
     """Gradient = finite differences, vmap = loop, jit = eager, symmetry, zero at p = q."""
     make, p, q = NORMALS if kind == "normal" else CATEGORICALS
     arguments = ARGUMENTS.get(name, ())
-    with enable_x64(True):
+    with float64():
         p, q = ([jnp.asarray(x, jnp.float64) for x in side] for side in (p, q))
         f = lambda p, q: getattr(D, name)(make(*p), make(*q), *arguments)
         rng = np.random.default_rng(0)
@@ -167,7 +182,7 @@ def test_second_derivatives_are_the_fisher_information():
 
 
 def test_identities():
-    with enable_x64(True):
+    with float64():
         p, q = dist.Normal(0.25, 0.75), dist.Normal(1.0, 1.5)
         kl = float(D.cross_entropy(p, q) - D.entropy(p))
         for a in (1 - 1e-7, 1.0, 1 + 1e-7):  # Rényi and alpha are KL at 1
@@ -197,7 +212,7 @@ def test_identities():
 
 
 def test_jeffreys_equals_the_generator_and_f_divergence_of_a_function():
-    with enable_x64(True):
+    with float64():
         p, q = dist.Normal(0.25, 0.75), dist.Normal(1.0, 1.5)
         g = D.generators
         for generator, expected in (
@@ -265,10 +280,10 @@ def test_structure():
     """Products add, transforms are shared, the full normal agrees with the diagonal one."""
     loc, scale = jnp.array([0.25, -0.5]), jnp.array([0.75, 1.25])
     p, q = dist.Normal(loc, scale).to_event(1), dist.Normal(jnp.zeros(2), 1.5).to_event(1)
-    full = [
-        dist.MultivariateNormal(d.base_dist.loc, scale_tril=jnp.diag(jnp.ones(2) * s))
-        for d, s in ((p, scale), (q, 1.5))
-    ]
+    dense = lambda d: dist.MultivariateNormal(
+        d.base_dist.loc, scale_tril=jnp.diag(jnp.ones(2) * d.base_dist.scale)
+    )
+    full = [dense(p), dense(q)]
     low_rank = dist.LowRankMultivariateNormal(loc, jnp.zeros((2, 1)), scale**2)
     factors = D.renyi_divergence(dist.Normal(loc, scale), dist.Normal(0.0, 1.5), 0.75)
     for a, b in ((p, q), (full[0], full[1]), (p, full[1]), (full[0], q), (low_rank, q)):
@@ -285,8 +300,9 @@ def test_structure():
     np.testing.assert_allclose(
         D.renyi_divergence(dist.Bernoulli(logits=0.5), dist.Bernoulli(0.25), 0.5),
         D.renyi_divergence(dist.Bernoulli(jax.nn.sigmoid(0.5)), dist.Bernoulli(0.25), 0.5),
-        rtol=2e-6)  # fmt: skip
-    expanded = dist.Normal(0.0, 1.0).expand([3])
+        rtol=2e-6,
+    )
+    expanded = dist.Normal(0.0, 1.0).expand((3,))
     assert D.renyi_divergence(expanded, dist.Normal(1.0, 1.0), 2.0).shape == (3,)
     half = D.renyi_divergence(
         dist.Normal(jnp.bfloat16(0), jnp.bfloat16(1)), dist.Normal(1.0, 1.0), 2.0
@@ -330,7 +346,7 @@ FAULTS = [
         "`p.probs` should be non-negative and sum to one",
     ),
     (
-        lambda: D.renyi_divergence(N(jnp.arange(3), 1.0), N(0.0, 1.0), 2.0),
+        lambda: D.renyi_divergence(unchecked(jnp.arange(3), 1.0), N(0.0, 1.0), 2.0),
         TypeError,
         "`p.loc`.*int32",
     ),

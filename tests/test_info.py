@@ -1,5 +1,6 @@
-"""`vikl.info`: the worked examples, the laws and the faults; each name has a row in `CALLS`."""
+"""`vikl.info`: the worked examples, laws and faults. Every public name has a row in `CALLS`."""
 
+import importlib
 import math
 
 import jax
@@ -11,7 +12,8 @@ import vikl.info as info
 from vikl.info import logits
 
 # jax moved the switch out of `experimental`
-enable_x64 = getattr(jax, "enable_x64", None) or jax.experimental.enable_x64
+place = jax if hasattr(jax, "enable_x64") else importlib.import_module("jax.experimental")
+enable_x64 = place.enable_x64
 
 INF = math.inf
 # (name, p, q, H, CE, KL, reverse KL) in nats: 17 digits, recomputed with 30-digit arithmetic

@@ -12,6 +12,7 @@ from jax.scipy.special import ndtri
 
 from vikl._typing import Array, Float, PRNGKey, UInt32
 from vikl.divergences import _numpyro, _quadrature, _scipy
+from vikl.divergences._numpyro import Params
 from vikl.divergences._pairs import pair
 
 
@@ -28,17 +29,17 @@ def log_ratio(p: Any, q: Any, x: Array) -> Float[Array, "..."]:
     except NotImplementedError:
         two = None
     if two is not None and two.family == "normal" and not two.transform:
-        return two.total(_quadrature.log_ratio("normal", two.p, two.q, *_lifted(two.p, x)))
-    log_p, log_q = p.log_prob(x), q.log_prob(x)
+        return two.total(_quadrature.log_ratio("normal", *_lifted(two.p, two.q, x)))
+    log_p, log_q = _numpyro.log_prob(p, x), _numpyro.log_prob(q, x)
     impossible = (log_q == -jnp.inf) | ~_numpyro.in_support(q, x, log_q)
     return jnp.where(impossible, jnp.inf, log_p - jnp.where(impossible, 0, log_q))
 
 
-def _lifted(params: dict[str, Array], x: Array) -> tuple[Array]:
-    """Return the draws at the batch shape of the parameters (draw axes first)."""
-    shape = params["loc"].shape
-    lead = x.shape[: x.ndim - len(shape)] if x.ndim >= len(shape) else ()
-    return (jnp.broadcast_to(x, lead + jnp.broadcast_shapes(x.shape[len(lead) :], shape)),)
+def _lifted(p: Params, q: Params, x: Array) -> tuple[Params, Params, Array]:
+    """Parameters and draws at one shape, the draw axis first."""
+    shape = jnp.broadcast_shapes(x.shape, p["loc"].shape)
+    spread = lambda d: {name: jnp.broadcast_to(value, shape) for name, value in d.items()}
+    return spread(p), spread(q), jnp.broadcast_to(x, shape)
 
 
 def event_size(p: Any) -> int:
@@ -54,11 +55,13 @@ def from_uniform(p: Any, u: Float[Array, "num *batch dim"]) -> Array:
     form = _numpyro.describe(p, "p")
     if form.family == "multivariate_normal":
         z = ndtri(u)
-        return form.params["loc"] + jnp.einsum("...ij,...j->...i", form.params["scale_tril"], z)
+        noise = jnp.einsum("...ij,...j->...i", form.params["scale_tril"], z)
+        return jnp.broadcast_to(form.params["loc"], noise.shape) + noise
     base = _numpyro.coordinates(p)
     if tuple(base.event_shape) == ():
         try:
-            return base.icdf(u.reshape(*u.shape[:-1], *p.event_shape))
+            with _numpyro.lenient():
+                return base.icdf(u.reshape(*u.shape[:-1], *p.event_shape))
         except NotImplementedError:
             pass
     raise NotImplementedError(

@@ -86,13 +86,13 @@ def _surrogate(p: Any, q: Any, key: PRNGKey, num_samples: int, gradient: str) ->
                 f"The pathwise gradient needs reparameterised draws; `p` of type "
                 f"{_numpyro.type_name(p)} has none. Do use gradient='score'."
             )
-        return jnp.mean(_draws.log_ratio(p, q, p.sample(key, (num_samples,))), 0)
-    x = jax.lax.stop_gradient(p.sample(key, (num_samples,)))
+        return jnp.mean(_draws.log_ratio(p, q, _numpyro.sample(p, key, num_samples)), 0)
+    x = jax.lax.stop_gradient(_numpyro.sample(p, key, num_samples))
     d = jax.lax.stop_gradient(_draws.log_ratio(p, q, x))
     others = (jnp.sum(d, 0, keepdims=True) - d) / (
         num_samples - 1
     )  # a baseline without its own draw
-    return jnp.mean((d - others) * p.log_prob(x) - q.log_prob(x), 0)
+    return jnp.mean((d - others) * _numpyro.log_prob(p, x) - _numpyro.log_prob(q, x), 0)
 
 
 _jitted_surrogate = eqx.filter_jit(_surrogate)
@@ -280,7 +280,9 @@ def _sample_mixture(
     """Value, standard error and whether the variance is finite, half of the draws from each."""
     p, q = _draws.expand(p, q), _draws.expand(q, p)
     keys = jax.random.split(key)
-    w = [_draws.log_ratio(p, q, d.sample(k, (half,))) for d, k in ((p, keys[0]), (q, keys[1]))]
+    w = [
+        _draws.log_ratio(p, q, _numpyro.sample(d, k, half)) for d, k in ((p, keys[0]), (q, keys[1]))
+    ]
     terms = [_mixture_terms(generator, x) for x in w]
     means, errors = zip(*(mean_and_error(t) for t in terms), strict=True)
     value = (means[0] + means[1]) / 2

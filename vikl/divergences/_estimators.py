@@ -21,7 +21,7 @@ import jax
 import jax.numpy as jnp
 
 from vikl._typing import Array, Bool, Float, PRNGKey
-from vikl.divergences import _draws, _scipy
+from vikl.divergences import _draws, _numpyro, _scipy
 from vikl.divergences._tails import ratio_has_variance
 from vikl.info._stable import exp_excess
 
@@ -61,7 +61,7 @@ def mean_and_error(values: Float[Array, "num ..."]) -> tuple[Array, Array]:
 
 def _plain(member: AbstractMember, p: Any, q: Any, key: PRNGKey, num_samples: int) -> Outcome:
     p = _draws.expand(p, q)
-    d = _draws.log_ratio(p, q, p.sample(key, (num_samples,)))
+    d = _draws.log_ratio(p, q, _numpyro.sample(p, key, num_samples))
     value, error = mean_and_error(member.values(d))
     return value, error, member.finite(p, q, d), f"{member.words()}, {num_samples} draws of p"
 
@@ -178,7 +178,7 @@ class ControlVariate(AbstractEstimator):
     def estimate(self, p: Any, q: Any, key: PRNGKey, num_samples: int) -> Outcome:
         """See `AbstractEstimator`."""
         p = _draws.expand(p, q)
-        d = _draws.log_ratio(p, q, p.sample(key, (2 * (num_samples // 2),)))
+        d = _draws.log_ratio(p, q, _numpyro.sample(p, key, 2 * (num_samples // 2)))
         d = jnp.stack(jnp.split(d, 2))  # (half, draw, batch)
         r = jnp.expm1(-d)
         centred = [x - jnp.mean(x, 1, keepdims=True) for x in (d, r)]

@@ -6,6 +6,7 @@ must share. Shapes are read from the parameters and not from `batch_shape`, whic
 `jax.vmap`.
 """
 
+import contextlib
 import dataclasses
 from collections.abc import Callable, Iterable
 from typing import Any
@@ -16,7 +17,7 @@ import numpy as np
 from jax.core import Tracer
 
 from vikl._doors import require
-from vikl._typing import Array, Bool
+from vikl._typing import Array, Bool, PRNGKey
 
 Params = dict[str, Array]
 Valid = Bool[Array, "..."] | None
@@ -221,13 +222,37 @@ def coordinates(p: Any) -> Any:
     return p
 
 
+def lenient() -> contextlib.AbstractContextManager[Any]:
+    """Numpyro's own code promotes dtypes and ranks; ours does not, and need not be lenient."""
+    stack = contextlib.ExitStack()
+    stack.enter_context(jax.numpy_dtype_promotion("standard"))
+    stack.enter_context(jax.numpy_rank_promotion("allow"))
+    return stack
+
+
+def sample(p: Any, key: PRNGKey, num: int) -> Array:
+    """Independent draws of p, on a new first axis."""
+    with lenient():
+        return p.sample(key, (num,))
+
+
+def log_prob(p: Any, x: Array) -> Array:
+    """Log density or probability of draws."""
+    with lenient():
+        return p.log_prob(x)
+
+
 def in_support(p: Any, x: Array, like: Array) -> Array:
     """Whether the draws are possible under p, which numpyro's `log_prob` does not look at.
 
     Supports of vectors (a simplex, positive definite matrices) are not checked: they hold only to
     rounding.
     """
-    constraint = p.support
+    with lenient():
+        return _in_support(p.support, x, like)
+
+
+def _in_support(constraint: Any, x: Array, like: Array) -> Array:
     base = getattr(constraint, "base_constraint", constraint)
     if base.event_dim:
         return jnp.ones_like(like, dtype=bool)

@@ -15,7 +15,7 @@ from jax.core import Tracer
 import vikl.kl as kl
 from vikl._typing import Array
 from vikl.divergences._numpyro import Params
-from vikl.info._stable import exp_excess, log1p_deficit
+from vikl.info._stable import exp_excess, floor_at_zero, log1p_deficit
 
 #: An order: a Python float, or a traced scalar.
 Order = float | Array
@@ -54,7 +54,7 @@ def normal(p: Params, q: Params, a: Order) -> Array:
     small = own - over(log1p_deficit(w * e), w)
     large = over(log_mixed, w) - 2 * jnp.log(ratio)
     gap = 0.5 * quadratic + jnp.where(near, small, large) / (2 * a)
-    return jnp.where(exists, jnp.maximum(gap, 0), jnp.inf)
+    return jnp.where(exists, floor_at_zero(gap), jnp.inf)
 
 
 def _solve(lower: Array, right: Array) -> Array:
@@ -96,7 +96,7 @@ def multivariate_normal(p: Params, q: Params, a: Order) -> Array:
     large = over(log_det, w) - log_det_p
     quadratic = jnp.sum(_solve(tril, z)[..., 0] ** 2, -1)
     gap = 0.5 * quadratic + jnp.where(near, small, large) / (2 * a)
-    return jnp.where(exists, jnp.maximum(gap, 0), jnp.inf)
+    return jnp.where(exists, floor_at_zero(gap), jnp.inf)
 
 
 def _laplace_overlap(x: Array, y: Array) -> Array:
@@ -130,4 +130,4 @@ def laplace(p: Params, q: Params, a: Order) -> Array:
     overlap = _laplace_overlap((rate_p - rate_q) * distance / 2, (rate_p + rate_q) * distance / 2)
     limit = kl.laplace(p["loc"], p["scale"], q["loc"], q["scale"])
     gap = jnp.where(jnp.equal(w, 0), limit, over(scales + overlap, a * w))
-    return jnp.where(exists, jnp.maximum(gap, 0), jnp.inf)
+    return jnp.where(exists, floor_at_zero(gap), jnp.inf)

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from vikl._typing import Array, PRNGKey
-from vikl.divergences import _draws
+from vikl.divergences import _draws, _numpyro
 from vikl.divergences._estimators import (
     K1,
     AbstractEstimator,
@@ -76,7 +76,7 @@ class RaoBlackwellized(AbstractEstimator):
         else:
             axes = 0
         p = _draws.expand(p, q)
-        d = _draws.log_ratio(p, q, p.sample(key, (num_samples,)))
+        d = _draws.log_ratio(p, q, _numpyro.sample(p, key, num_samples))
         values, finite = self.member.values(d), self.member.finite(p, q, d)
         last = tuple(range(-axes, 0))
         if axes:

@@ -60,7 +60,8 @@ def _polar_jvp(primals: tuple[Array], tangents: tuple[Array]) -> tuple[Array, Ar
 def _bures(tril_p: Array, tril_q: Array) -> Array:
     """`min over orthogonal U of |L_p - L_q U|^2`, a sum of squares."""
     rotated = tril_q @ _polar(_transpose(tril_q) @ tril_p)
-    return jnp.sum((tril_p - rotated) ** 2, (-2, -1))
+    equal = jnp.all(tril_p == tril_q, (-2, -1))  # there the rotation is 1, to rounding
+    return jnp.where(equal, 0, jnp.sum((tril_p - rotated) ** 2, (-2, -1)))
 
 
 @_bures.defjvp
@@ -69,7 +70,7 @@ def _bures_jvp(primals: tuple[Array, Array], tangents: tuple[Array, Array]) -> t
     (p, q), (dp, dq) = primals, tangents
     u = _polar(_transpose(q) @ p)
     rest = p - q @ u
-    return jnp.sum(rest**2, (-2, -1)), 2 * jnp.sum(rest * (dp - dq @ u), (-2, -1))
+    return _bures(p, q), 2 * jnp.sum(rest * (dp - dq @ u), (-2, -1))
 
 
 def wasserstein2_distance(p: Any, q: Any) -> Float[Array, "..."]:

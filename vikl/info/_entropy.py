@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from vikl._typing import Array, Float
 from vikl.info import _checks
 from vikl.info._checks import ArrayInput
-from vikl.info._stable import negative_xlogx
+from vikl.info._stable import floor_at_zero, negative_xlogx
 
 
 def information(p: ArrayInput, base: float | int = math.e) -> Float[Array, "..."]:
@@ -65,7 +65,7 @@ def entropy(p: ArrayInput, axis: int = -1, base: float | int = math.e) -> Float[
     x, dtype = _checks.floating("p", p)
     x = _checks.last_axis("p", x, axis)
     valid = _checks.probabilities("p", x, dtype)
-    nats = jnp.maximum(jnp.sum(negative_xlogx(x), -1), 0)
+    nats = floor_at_zero(jnp.sum(negative_xlogx(x), -1))
     return _checks.finish(nats, valid, base, dtype)
 
 

@@ -14,7 +14,7 @@ import jax.numpy as jnp
 from vikl._typing import Array, Float
 from vikl.info import _checks
 from vikl.info._checks import ArrayInput
-from vikl.info._stable import exp_bregman, exp_excess
+from vikl.info._stable import exp_bregman, exp_excess, floor_at_zero
 
 
 @jax.jit
@@ -127,7 +127,7 @@ def entropy(logits: ArrayInput, axis: int = -1, base: float | int = math.e) -> F
     x, valid, dtype = _rows(logits, axis)
     log_p = log_softmax(x)
     nats = jnp.sum(_times_log(log_p, -jnp.where(log_p > -jnp.inf, log_p, 0)), -1)
-    return _checks.finish(jnp.maximum(nats, 0), valid, base, dtype)
+    return _checks.finish(floor_at_zero(nats), valid, base, dtype)
 
 
 def binary_entropy(logit: ArrayInput, base: float | int = math.e) -> Float[Array, "..."]:
@@ -188,7 +188,7 @@ def cross_entropy(
     possible = log_q > -jnp.inf
     terms = _times_log(log_p, -jnp.where(possible, log_q, 0))
     terms = jnp.where(possible | (log_p == -jnp.inf), terms, jnp.inf)
-    return _checks.finish(jnp.maximum(jnp.sum(terms, -1), 0), valid, base, dtype)
+    return _checks.finish(floor_at_zero(jnp.sum(terms, -1)), valid, base, dtype)
 
 
 def kl_divergence(

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from vikl._typing import Array, Float
 from vikl.info import _checks
 from vikl.info._checks import ArrayInput
-from vikl.info._stable import relative_entropy_terms
+from vikl.info._stable import floor_at_zero, relative_entropy_terms
 
 
 def _pair(
@@ -56,7 +56,7 @@ def cross_entropy(
     positive = y > 0
     log_q = jnp.log(jnp.where(positive, y, 1))
     nats = jnp.sum(jnp.where(positive, -x * log_q, jnp.where(x > 0, jnp.inf, 0)), -1)
-    return _checks.finish(jnp.maximum(nats, 0), valid, base, dtype)
+    return _checks.finish(floor_at_zero(nats), valid, base, dtype)
 
 
 def kl_divergence(

@@ -82,6 +82,11 @@ def relative_entropy_terms(p: Float[Array, "..."], q: Float[Array, "..."]) -> Fl
     return jnp.where(near, small, jnp.where(apart, large, jnp.where(both, 0, alone)))
 
 
+def floor_at_zero(x: Float[Array, "..."]) -> Float[Array, "..."]:
+    """`max(x, 0)` against rounding, with the whole derivative of x at 0 (`jnp.maximum` gives half)."""
+    return jnp.where(x < 0, 0, x)
+
+
 def negative_xlogx(p: Float[Array, "..."]) -> Float[Array, "..."]:
     """`-p log p`, 0 at p = 0 with gradient 0 there."""
     safe = jnp.where(p > 0, p, 1)
