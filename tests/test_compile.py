@@ -86,9 +86,24 @@ def test_optimizers_that_differ_are_told_apart(one, other):
     assert fingerprint(one.update) != fingerprint(other.update)
 
 
+INTEGERS = pytest.mark.xfail(
+    strict=True,
+    reason="integers of arguments are taken for floats, as those that optax's schedules rebind "
+    "must be: `x.astype(int) * 2` and `* 2.0` then share one program, and one dtype",
+)
+
+
 @pytest.mark.parametrize(
     ("one", "other"),
-    [(0.0, -0.0), (1, 1.0), (True, 1), ("1", 1), ((1,), [1]), (None, 0), (1.0, float("nan"))],
+    [
+        (0.0, -0.0),
+        pytest.param(1, 1.0, marks=INTEGERS),
+        (True, 1),
+        ("1", 1),
+        ((1,), [1]),
+        (None, 0),
+        (1.0, float("nan")),
+    ],
 )
 def test_values_that_compute_otherwise_are_told_apart(one, other):
     assert fingerprint(one) != fingerprint(other)

@@ -17,8 +17,8 @@ from vikl.objectives import ReverseKL
 COMPILES: list[str] = []
 
 
-def _listen(event: str, duration: float, **others: str | int) -> None:
-    del duration, others
+def _listen(event: str, duration_secs: float, **kwargs: str | int) -> None:
+    del duration_secs, kwargs
     if event.endswith("backend_compile_duration"):
         COMPILES.append(event)
 
