@@ -86,18 +86,11 @@ def test_optimizers_that_differ_are_told_apart(one, other):
     assert fingerprint(one.update) != fingerprint(other.update)
 
 
-INTEGERS = pytest.mark.xfail(
-    strict=True,
-    reason="integers of arguments are taken for floats, as those that optax's schedules rebind "
-    "must be: `x.astype(int) * 2` and `* 2.0` then share one program, and one dtype",
-)
-
-
 @pytest.mark.parametrize(
     ("one", "other"),
     [
         (0.0, -0.0),
-        pytest.param(1, 1.0, marks=INTEGERS),
+        (1, 1.0),
         (True, 1),
         ("1", 1),
         ((1,), [1]),

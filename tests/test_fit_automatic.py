@@ -218,9 +218,6 @@ def test_callbacks_budgets_and_ctrl_c(plain):
     assert fit(plain, max_seconds=0.0).status == "time spent"
 
 
-@pytest.mark.xfail(
-    strict=True, reason="`_finish` takes one more round where none is left: max(left, 1)"
-)
 def test_one_round_is_one_round(plain):
     assert len(fit(plain, num_steps=1).history["elbo"]) == 1
 

@@ -210,14 +210,7 @@ def test_nan_in_mid_run_gives_finite_parameters_and_a_word():
     assert "going back to the last good state" in post.stopped_because
 
 
-OVERFLOW = pytest.mark.xfail(
-    strict=True,
-    reason="the state returned is the one after the last recorded step, whose own loss was never "
-    "evaluated: log_scale is finite there, but the sd and the ELBO are not",
-)
-
-
-@pytest.mark.parametrize("rate", [pytest.param(1e3, marks=OVERFLOW), 1e30])
+@pytest.mark.parametrize("rate", [1e3, 1e30])
 def test_a_huge_learning_rate_gives_finite_parameters_and_a_word(rate):
     post = fit(optimizer=optax.sgd(rate))
     assert np.isfinite(post.mean).all()

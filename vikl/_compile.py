@@ -186,8 +186,6 @@ def fingerprint(value: Any, _seen: tuple[int, ...] = ()) -> Any:
         is_key = jnp.issubdtype(value.dtype, jax.dtypes.prng_key)
         array = np.asarray(jax.random.key_data(value) if is_key else value)
         return ("array", array.shape, str(value.dtype), array.tobytes())
-    if isinstance(value, int) and not isinstance(value, bool) and abs(value) < 2**53:
-        value = float(value)  # optax's schedules turn their own integers into floats when traced
     if isinstance(value, (bool, int, float, complex, str, bytes, type(None))):
         return (type(value), repr(value))  # repr tells 0.0 from -0.0 and equates nan with nan
     return value if _hashes(value) else _ByIdentity(value)
@@ -208,5 +206,7 @@ def _function_fingerprint(fn: types.FunctionType, seen: tuple[int, ...]) -> Hash
         cells = tuple(cell.cell_contents for cell in fn.__closure__ or ())
     except ValueError:  # a cell not yet filled
         return _ByIdentity(fn)
+    # optax's schedules turn the integers they close over into floats when they are traced
+    cells = tuple(float(v) if type(v) is int and abs(v) < 2**53 else v for v in cells)
     parts = (cells, fn.__defaults__, fn.__kwdefaults__)
     return ("function", fn.__module__, fn.__code__, *(fingerprint(p, seen) for p in parts))

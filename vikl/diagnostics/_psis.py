@@ -82,7 +82,8 @@ def _smooth_tail(values: ndarray) -> tuple[ndarray, float]:
         return values, np.inf
     if khat >= _SMOOTH_ABOVE:
         quantiles = (np.arange(tail.size) + 0.5) / tail.size
-        smoothed = np.exp(cutoff) + scale * np.expm1(-khat * np.log1p(-quantiles)) / khat
+        with np.errstate(over="ignore"):  # a huge k-hat: the minimum below takes care of inf
+            smoothed = np.exp(cutoff) + scale * np.expm1(-khat * np.log1p(-quantiles)) / khat
         values[tail] = np.minimum(np.log(smoothed), 0.0)
     return values, khat
 

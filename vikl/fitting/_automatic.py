@@ -167,7 +167,7 @@ class Automatic:
 
     def _finish(self, best: Ascent) -> Ascent:
         """Spend what is left of the rounds on a fit that has not settled."""
-        if best.converged or self.stopped:
+        if best.converged or self.stopped or self.rounds >= self.max_rounds:
             return best
         more = self._ascend(best.moments)
         more.history = [*best.history, *more.history]

@@ -128,6 +128,7 @@ class Loop:
         info = eqx.filter_eval_shape(algorithm.objective, family, target, key)[1]
         self.names = sorted({"loss", *info})
         self.notes: list[str] = []
+        self.runner: Callable | None = None
         state = _initial(algorithm, family)
         self.run = Run(state, state, {})
         self.resumed_from = 0
@@ -160,16 +161,16 @@ class Loop:
         return int(self.run.state.step)
 
     def _cells(self, bar: Bar) -> Ending:
-        chunk, runner = self.chunk_steps or 10, None
+        chunk = self.chunk_steps or 10
         while self._step < self.num_steps:
             first, end = self._step, cell_end(self._step, self.num_steps)
             state, sums = self.run.state, _no_sums(len(self.names))
             while int(state.step) < end and int(state.rejected_in_a_row) < _ROW_LIMIT:
                 num = np.asarray(min(chunk, end - int(state.step)), np.int32)
                 args = (self.algorithm, state, sums, self.target, self.key, num)
-                runner = runner or _run_chunk.prepare(*args)
+                self.runner = self.runner or _run_chunk.prepare(*args)
                 started = time.monotonic()
-                state, sums = jax.block_until_ready(runner(*args))
+                state, sums = jax.block_until_ready(self.runner(*args))
                 elapsed = max(time.monotonic() - started, 1e-9)
                 if self.chunk_steps is None and num >= chunk / 2:
                     chunk = max(1, int(num * min(_CHUNK_SECONDS / elapsed, 8.0)))
@@ -192,9 +193,9 @@ class Loop:
         count = int(np.asarray(sums)[0, 0])
         if int(state.rejected_in_a_row) >= _ROW_LIMIT or not _all_finite(state.family):
             return self._roll_back(state)
-        self.run.state = state
+        before, self.run.state = self.run.state, state
         if count:
-            self._record(state, sums, count)
+            self._record(before, state, sums, count)
         if self.callback is not None:
             ending = self._call_back(state)
             if ending is not None:
@@ -209,7 +210,7 @@ class Loop:
             return Ending("time spent", f"{self.max_seconds:g} seconds passed")
         return None
 
-    def _record(self, state: GradientState, sums: Array, count: int) -> None:
+    def _record(self, before: GradientState, state: GradientState, sums: Array, count: int) -> None:
         _, shift, total, square = np.asarray(sums, np.float64)
         mean, square = total / count, square / count
         error = np.sqrt(np.maximum(square - mean**2, 0.0) / max(count - 1, 1))
@@ -221,7 +222,8 @@ class Loop:
         for name, value in row.items():
             self.run.history.setdefault(name, []).append(value)
         if row["loss"] < self.run.best_loss[0]:
-            self.run.best, self.run.best_loss = state, (row["loss"], row["loss_std_error"])
+            # the state the cell began with: its loss was evaluated, that of the last was not
+            self.run.best, self.run.best_loss = before, (row["loss"], row["loss_std_error"])
 
     def _roll_back(self, failed: GradientState) -> Ending | None:
         self.run.rollbacks += 1
@@ -261,6 +263,10 @@ class Loop:
         best, best_error = self.run.best_loss
         last, last_error = losses[-1], self.run.history["loss_std_error"][-1]
         margin = 1.0 + 5 * np.hypot(best_error, last_error)
+        if not self._usable(state) and ending.status != "diverged":
+            ending = Ending(
+                "diverged", f"the last step left a state without a loss ({ending.because})"
+            )
         if ending.status == "diverged" or last > best + margin:
             state = self.run.best._replace(rejected=state.rejected)
             if ending.status != "diverged":
@@ -276,6 +282,15 @@ class Loop:
             because = f"{ending.because}; the last quarter of them gained {self._plateau()}"
             return state, Ending("budget spent", because)
         return state, ending
+
+    def _usable(self, state: GradientState) -> bool:
+        """Whether the loss is finite at a state, found by a step from it that is thrown away."""
+        if self.runner is None:
+            return True
+        one = np.asarray(1, np.int32)
+        sums = _no_sums(len(self.names))
+        _, sums = self.runner(self.algorithm, state, sums, self.target, self.key, one)
+        return bool(np.asarray(sums)[0, 0] > 0)
 
     def _header(self) -> dict[str, Any]:
         return {
