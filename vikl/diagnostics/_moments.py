@@ -34,7 +34,8 @@ class MomentShifts:
         >>> import jax, jax.numpy as jnp, vikl
         >>> target = vikl.Target.from_density(lambda x: -0.5 * jnp.sum(x**2), jnp.zeros(2))
         >>> q = vikl.families.MeanFieldNormal.init(jnp.zeros(2), 0.5)
-        >>> shifts = vikl.diagnostics.moment_shifts(target, q, jax.random.key(0))
+        >>> draws = vikl.diagnostics.draw_weighted(target, q, jax.random.key(0))
+        >>> shifts = vikl.diagnostics.moment_shifts(target, q, jax.random.key(1), draws)
         >>> bool((shifts.log_sd_shift > 0.5).all())  # q is half as wide as it should be: log 2
         True
     """

@@ -156,11 +156,11 @@ class Automatic:
             return best
         start = np.asarray(self.target.start, np.float64)
         broad = self._ascend(Moments(start, np.eye(len(start))), self.max_rounds // 3)
-        kept = best is None or broad.elbo > best.elbo + 2 * np.hypot(
-            broad.elbo_std_error, best.elbo_std_error
-        )
-        if best is not None and not np.isfinite(best.elbo):
-            kept = kept or np.isfinite(broad.elbo)
+        if best is None or not np.isfinite(best.elbo):
+            kept = best is None or bool(np.isfinite(broad.elbo))
+        else:
+            doubt = np.hypot(broad.elbo_std_error, best.elbo_std_error)
+            kept = bool(np.isfinite(doubt) and broad.elbo > best.elbo + 2 * doubt)
         note = "kept: higher ELBO" if kept else "not kept: lower ELBO"
         self.starts.append(Start("broad normal", np.nan, np.nan, note))
         return broad if best is None or kept else best
