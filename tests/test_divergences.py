@@ -24,8 +24,10 @@ place = jax if hasattr(jax, "enable_x64") else importlib.import_module("jax.expe
 enable_x64 = place.enable_x64
 
 # pairs that need a kernel of `vikl.kl`, which in float64 does not run under strict promotion
-LENIENT = {"normal", "half_normal", "laplace", "exponential", "gamma", "gamma_near", "inverse_gamma",
-           "beta", "dirichlet", "poisson", "geometric", "categorical"}  # fmt: skip
+LENIENT = {
+    "normal", "half_normal", "laplace", "exponential", "gamma", "gamma_near", "inverse_gamma",
+    "beta", "dirichlet", "poisson", "geometric", "categorical",
+}  # fmt: skip
 
 
 @contextlib.contextmanager

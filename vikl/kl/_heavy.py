@@ -286,7 +286,7 @@ def logistic_normal(loc_p: Value, scale_p: Value, loc_q: Value, scale_q: Value) 
 
     >>> from vikl import kl
     >>> round(float(kl.logistic_normal(0.0, 1.0, 0.0, 1.8137993)), 5)
-    0.01438
+    0.0144
     """
     deviation = scale_p * float(np.pi / np.sqrt(3))  # type: ignore[operator]
     negentropy = float(0.5 * np.log(2 * np.pi * np.e * np.pi**2 / 3) - 2)

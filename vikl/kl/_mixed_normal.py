@@ -85,7 +85,7 @@ def gumbel_normal(loc_p: Value, scale_p: Value, loc_q: Value, scale_q: Value) ->
 
     >>> from vikl import kl
     >>> round(float(kl.gumbel_normal(0.0, 1.0, 0.0, 1.0)), 4)
-    0.3307
+    0.3308
     """
     negentropy = 0.5 * (LOG_2PI_E + float(np.log(np.pi**2 / 6))) - EULER_GAMMA - 1.0
     mean = loc_p + EULER_GAMMA * scale_p  # type: ignore[operator]
