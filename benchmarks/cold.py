@@ -26,7 +26,6 @@ else:
     target = _problems.diabetes()
     log_density, dim = target.log_density, target.dim
 import jax, jax.numpy as jnp
-steps = int(sys.argv[3])
 """
 
 _BODIES = {
@@ -36,7 +35,7 @@ import vikl
 post = vikl.fit(log_density, like=jnp.zeros(dim), key=jax.random.key(0), progress=False)
 print(post.mean)
 """,
-    "numpyro": """
+    "numpyro, 10,000 steps of 1 draw": """
 import numpyro, numpyro.distributions as dist
 from numpyro.infer import SVI, Trace_ELBO
 from numpyro.infer.autoguide import AutoMultivariateNormal
@@ -45,19 +44,23 @@ def model():
     numpyro.factor("log_density", log_density(numpyro.sample("x", flat)))
 guide = AutoMultivariateNormal(model)
 svi = SVI(model, guide, numpyro.optim.Adam(0.01), Trace_ELBO())
-found = svi.run(jax.random.key(0), steps, progress_bar=False)
+found = svi.run(jax.random.key(0), 10_000, progress_bar=False)
 print(guide.get_posterior(found.params).mean)
 """,
-    "blackjax": """
+}
+
+_BLACKJAX = """
 import optax
 from blackjax.vi import fullrank_vi
 method = fullrank_vi.as_top_level_api(log_density, optax.adam(0.01), 10)
-keys = jax.random.split(jax.random.key(0), steps // 10)
+keys = jax.random.split(jax.random.key(0), {steps})
 start = method.init(jnp.zeros(dim))
 run = jax.jit(lambda state, keys: jax.lax.scan(lambda s, k: method.step(k, s), state, keys)[0])
 print(run(start, keys).mu)
-""",
-}
+"""
+
+for _steps in (1_000, 10_000):
+    _BODIES[f"blackjax, {_steps:,} steps of 10 draws"] = _BLACKJAX.replace("{steps}", str(_steps))
 
 
 def main() -> None:
@@ -65,12 +68,11 @@ def main() -> None:
     folder = os.environ.get("VIKL_POSTERIORS", "")
     parser.add_argument("--posteriors", default=folder, help="a folder with posteriors.py")
     parser.add_argument("--repeats", type=int, default=5)
-    parser.add_argument("--steps", type=int, default=10_000, help="gradients of the peers")
     parser.add_argument("--quick", action="store_true", help="one repeat")
     args = parser.parse_args()
     repeats = 1 if args.quick else args.repeats
     here = os.path.dirname(os.path.abspath(__file__))
-    given = (here, args.posteriors, str(args.steps))
+    given = (here, args.posteriors)
     print(versions("jax", "numpyro", "blackjax"), "\n", flush=True)
     child(_SETUP + _BODIES["vikl"], *given)  # files into the cache of the machine
     runs = {n: (lambda c=c: child(_SETUP + c, *given)[1]) for n, c in _BODIES.items()}

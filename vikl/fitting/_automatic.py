@@ -282,14 +282,16 @@ class Automatic:
         return Ascent(moments, [], False, "", -np.inf, np.inf)
 
     def _family(self, q: Moments) -> Family:
-        dtype = self.target.dtype
-        loc = jnp.asarray(q.mean, dtype)
-        if self.family is not FullRankNormal:
-            return MeanFieldNormal.init(loc, jnp.asarray(np.diagonal(q.scale), dtype))
-        tril = np.linalg.qr(q.scale.T)[1].T
-        return FullRankNormal.from_moments(
-            loc, jnp.asarray(tril * np.sign(np.diagonal(tril)), dtype)
+        # in NumPy: each eager operation of JAX is a program to compile in a cold process
+        scale = q.scale if self.family is not FullRankNormal else np.linalg.qr(q.scale.T)[1].T
+        diagonal = np.diagonal(scale)
+        loc, log_diagonal, lower = (
+            jnp.asarray(np.asarray(v, self.target.dtype))
+            for v in (q.mean, np.log(np.abs(diagonal)), np.tril(scale * np.sign(diagonal), -1))
         )
+        if self.family is not FullRankNormal:
+            return MeanFieldNormal(loc, log_diagonal)
+        return FullRankNormal(loc, log_diagonal, lower)
 
     def _result(self, best: Ascent) -> AutomaticFit:
         columns = zip(*best.history) if best.history else [()] * len(Row._fields)

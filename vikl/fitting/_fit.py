@@ -12,7 +12,7 @@ import jax
 import numpy as np
 import optax
 
-from .._compile import record_compiles
+from .._compile import compile_once, record_compiles
 from .._typing import PRNGKey, PyTree
 from ..diagnostics import WeightedDraws, draw_weighted
 from ..estimators import ScoreFunction
@@ -129,7 +129,7 @@ def fit(
             callback,
             checkpoint,
             max_seconds,
-            *jax.random.split(key),
+            *_two_keys(key),
         )
         posterior = None
         if automatic:
@@ -177,7 +177,7 @@ class _Judge:
         self.weighted: WeightedDraws | None = None
 
     def __call__(self, family: Family) -> WeightedDraws:
-        if self.weighted is None or not eqx.tree_equal(family, self.family):
+        if self.weighted is None or not _same(family, self.family):
             self.family = family
             self.weighted = draw_weighted(self.target, family, self.key, _DRAWS)
         return self.weighted
@@ -185,6 +185,20 @@ class _Judge:
     def efficiency(self, family: Family) -> float:
         """Return the relative effective sample size."""
         return self(family).relative_ess
+
+
+def _same(a: Any, b: Any) -> bool:
+    """Whether two pytrees have equal leaves: by NumPy, which compiles nothing."""
+    (leaves, treedef), (others, other) = jax.tree.flatten(a), jax.tree.flatten(b)
+    return treedef == other and all(
+        np.array_equal(np.asarray(v), np.asarray(w)) for v, w in zip(leaves, others)
+    )
+
+
+@compile_once
+def _two_keys(key: PRNGKey) -> tuple[PRNGKey, PRNGKey]:
+    first, second = jax.random.split(key)
+    return first, second
 
 
 def _fit_automatically(target: Target, family: Any, options: _Options) -> Posterior | None:
