@@ -78,7 +78,7 @@ def public_names():
     imports = (node for node in tree.body if isinstance(node, ast.ImportFrom))
     names = {alias.asname for node in imports for alias in node.names if alias.asname}
     assigned = [node for node in tree.body if isinstance(node, ast.Assign)]
-    return names | {node.targets[0].id for node in assigned}
+    return names | {ast.unparse(node.targets[0]) for node in assigned}
 
 
 def untested(names, elsewhere):
@@ -99,8 +99,7 @@ def test_the_completeness_test_can_fail():
 
 
 def evaluate(name, arguments, p, q):
-    f = getattr(D, name)
-    return f(p) if name in SINGLE else f(p, q, *arguments)
+    return getattr(D, name)(*((p,) if name in SINGLE else (p, q, *arguments)))
 
 
 @pytest.mark.parametrize("pair", PAIRS)

@@ -83,7 +83,7 @@ class K1(AbstractMember):
         return "k1 (mean log ratio)"
 
     def finite(self, p: Any, q: Any, d: Float[Array, "..."]) -> Bool[Array, "..."]:
-        """Always, as long as the log ratios are numbers."""
+        """Say yes, as long as the log ratios are numbers."""
         return _always(d)
 
     def estimate(self, p: Any, q: Any, key: PRNGKey, num_samples: int) -> Outcome:
@@ -103,7 +103,7 @@ class K2(AbstractMember):
         return "k2 (biased: half the mean squared log ratio)"
 
     def finite(self, p: Any, q: Any, d: Float[Array, "..."]) -> Bool[Array, "..."]:
-        """Always, as long as the log ratios are numbers."""
+        """Say yes, as long as the log ratios are numbers."""
         return _always(d)
 
     def estimate(self, p: Any, q: Any, key: PRNGKey, num_samples: int) -> Outcome:
