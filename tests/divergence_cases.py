@@ -57,11 +57,11 @@ LINES = ("normal", "normal_near", "normal_wide", "log_normal")
 DISCRETE = ("bernoulli", "bernoulli_near", "categorical", "binomial")
 
 
-def rows():
+def rows() -> list[tuple[str, tuple, str]]:
     """All (divergence, arguments, pair) of the table."""
-    table = [(*row, pair) for pair in PAIRS for row in EVERY]
-    table += [(*row, pair) for pair in ("normal", "gamma", "categorical") for row in MORE_POWERS]
-    table += [(*row, pair) for pair in (*LINES, "laplace", *DISCRETE) for row in INTEGRALS]
+    table = [(name, args, pair) for pair in PAIRS for name, args in EVERY]
+    table += [(n, a, pair) for pair in ("normal", "gamma", "categorical") for n, a in MORE_POWERS]
+    table += [(n, a, pair) for pair in (*LINES, "laplace", *DISCRETE) for n, a in INTEGRALS]
     table += [("total_variation_distance", (), pair) for pair in (*LINES, *DISCRETE)]
     w2 = ("normal", "normal_near", "laplace", "exponential", "half_normal", "multivariate_normal")
     return table + [("wasserstein2_distance", (), pair) for pair in w2]

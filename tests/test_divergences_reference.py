@@ -231,10 +231,10 @@ def main():
 
     mpmath.mp.dps = 40
     print("VALUES = {")
-    for row in rows():
-        value = reference(mpmath.mp, *row)
+    for name, arguments, pair in rows():
+        value = reference(mpmath.mp, name, arguments, pair)
         text = str(float(value)) if mpmath.isinf(value) else mpmath.nstr(value, 25)
-        print(f'    "{key(*row)}": "{text}",')
+        print(f'    "{key(name, arguments, pair)}": "{text}",')
     print("}")
 
 

@@ -49,11 +49,11 @@ from vikl.divergences._integrals import jeffreys_divergence as jeffreys_divergen
 from vikl.divergences._integrals import jensen_shannon_divergence as jensen_shannon_divergence
 from vikl.divergences._integrals import skew_kl_divergence as skew_kl_divergence
 from vikl.divergences._integrals import total_variation_distance as total_variation_distance
+from vikl.divergences._orders import bhattacharyya_distance as bhattacharyya_distance
+from vikl.divergences._orders import chi_squared_divergence as chi_squared_divergence
+from vikl.divergences._orders import squared_hellinger_distance as squared_hellinger_distance
 from vikl.divergences._power import alpha_divergence as alpha_divergence
-from vikl.divergences._power import bhattacharyya_distance as bhattacharyya_distance
-from vikl.divergences._power import chi_squared_divergence as chi_squared_divergence
 from vikl.divergences._power import renyi_divergence as renyi_divergence
-from vikl.divergences._power import squared_hellinger_distance as squared_hellinger_distance
 from vikl.divergences._rao_blackwell import RaoBlackwellized as RaoBlackwellized
 from vikl.divergences._samples import kl_from_samples as kl_from_samples
 from vikl.divergences._wasserstein import wasserstein2_distance as wasserstein2_distance

@@ -83,7 +83,7 @@ def relative_entropy_terms(p: Float[Array, "..."], q: Float[Array, "..."]) -> Fl
 
 
 def floor_at_zero(x: Float[Array, "..."]) -> Float[Array, "..."]:
-    """`max(x, 0)` against rounding, with the whole derivative of x at 0 (a maximum gives half)."""
+    """`max(x, 0)` against rounding, with the whole derivative at 0, where `maximum` has half."""
     return jnp.where(x < 0, 0, x)
 
 
