@@ -1,5 +1,6 @@
 """The laws of every registered pair, from the rows of tests/kl_cases.py, in float64."""
 
+import importlib
 import math
 
 import jax
@@ -23,7 +24,8 @@ TRUNCATED = (
 
 def x64():
     """Float64 inside a `with`, whatever the JAX version calls it."""
-    return jax.enable_x64(True) if hasattr(jax, "enable_x64") else jax.experimental.enable_x64()
+    place = jax if hasattr(jax, "enable_x64") else importlib.import_module("jax.experimental")
+    return place.enable_x64(True)
 
 
 def total(p, q):

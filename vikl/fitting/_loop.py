@@ -164,7 +164,8 @@ class Loop:
         chunk = self.chunk_steps or 10
         while self._step < self.num_steps:
             first, end = self._step, cell_end(self._step, self.num_steps)
-            state, sums = self.run.state, _no_sums(len(self.names))
+            state: GradientState = self.run.state
+            sums: Any = _no_sums(len(self.names))
             while int(state.step) < end and int(state.rejected_in_a_row) < _ROW_LIMIT:
                 num = np.asarray(min(chunk, end - int(state.step)), np.int32)
                 args = (self.algorithm, state, sums, self.target, self.key, num)

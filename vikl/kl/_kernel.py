@@ -20,6 +20,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.core import Tracer
 
 from .._typing import Array, Float
 
@@ -213,13 +214,13 @@ def kernel(**specs: Argument) -> Callable[[Callable[P, Array]], Callable[P, Arra
             values = signature.bind(*args, **kwargs).arguments
             arrays, dtype = _as_arrays(name, specs, values)
             _check_shapes(name, specs, arrays)
-            traced = any(isinstance(array, jax.core.Tracer) for array in arrays.values())
+            traced = any(isinstance(array, Tracer) for array in arrays.values())
             if _CHECKED.get() and traced:
                 for key, spec in specs.items():
                     message = f"{name}: `{key}` should be {spec.should_be}."
                     arrays[key] = eqx.error_if(arrays[key], ~spec.valid(arrays[key]), message)
             value, flags = compiled(arrays)
-            if not traced and not isinstance(flags, jax.core.Tracer) and not np.all(flags):
+            if not traced and not isinstance(flags, Tracer) and not np.all(flags):
                 key = list(specs)[int(np.argmin(np.asarray(flags)))]
                 raise ValueError(_first_invalid(name, specs[key], key, arrays[key]))
             return value.astype(dtype)

@@ -6,6 +6,9 @@ of these scalar normals. Every term is non-negative. The variances are in double
 their small differences are exact.
 """
 
+# the `kernel` decorator has made arrays of them:
+# pyright: reportArgumentType=false
+
 import jax
 import jax.numpy as jnp
 

@@ -4,6 +4,9 @@ Against a normal q the Pythagorean rule gives KL(p‖q) = J(p) + KL(normal with 
 the negentropy J, a constant or a function of p's shape: a sum of non-negative terms again.
 """
 
+# the `kernel` decorator has made arrays of them:
+# pyright: reportArgumentType=false
+
 from typing import Any
 
 import jax.numpy as jnp

@@ -3,6 +3,9 @@
 Loaded by the registry when the first NumPyro distribution is met, never by `import vikl`.
 """
 
+# numpyro types its lazy attributes as unions with shapes:
+# pyright: reportArgumentType=false
+
 from collections.abc import Callable
 from typing import Any
 

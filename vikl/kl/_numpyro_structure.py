@@ -1,10 +1,14 @@
 """NumPyro's structural distributions: independent, transformed, expanded, masked, delta."""
 
+# numpyro types its lazy attributes as unions with shapes:
+# pyright: reportArgumentType=false
+
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpyro.distributions as dist
+from jax.core import Tracer
 
 from .._typing import Array
 from ._low_rank import low_rank_normal
@@ -94,7 +98,7 @@ def _same_transform(a: Any, b: Any) -> bool:
 
 
 def _traced(*values: Any) -> bool:
-    return any(isinstance(v, jax.core.Tracer) for v in values)
+    return any(isinstance(v, Tracer) for v in values)
 
 
 @register_kl(dist.TransformedDistribution, dist.TransformedDistribution)
