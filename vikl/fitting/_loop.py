@@ -54,46 +54,45 @@ def _initial(algorithm: StochasticGradient, family: Family) -> GradientState:
 def _run_chunk(
     algorithm: StochasticGradient,
     state: GradientState,
-    sums: Array,
+    sums: dict[str, Array],
     target: Target,
     key: PRNGKey,
     num_steps: Array,
-) -> tuple[GradientState, Array]:
+) -> tuple[GradientState, dict[str, Array]]:
     """Take up to `num_steps` steps; stop early where steps keep being rejected."""
     dynamic, static = eqx.partition(state, eqx.is_array)
-    end = state.step + num_steps
 
     def go_on(carry: tuple) -> Array:
-        return (carry[0].step < end) & (carry[0].rejected_in_a_row < _ROW_LIMIT)
+        return (carry[2] < num_steps) & (carry[0].rejected_in_a_row < _ROW_LIMIT)
 
     def body(carry: tuple) -> tuple:
-        dynamic, sums = carry
+        dynamic, sums, i = carry
         state = eqx.combine(dynamic, static)
         new, info = algorithm.step(state, target, jax.random.fold_in(key, state.step))
         sums = _accumulate(sums, info, new.rejected_in_a_row == 0)
-        return eqx.filter(new, eqx.is_array), sums
+        return eqx.filter(new, eqx.is_array), sums, i + 1
 
-    dynamic, sums = jax.lax.while_loop(go_on, body, (dynamic, sums))
+    dynamic, sums, _ = jax.lax.while_loop(go_on, body, (dynamic, sums, jnp.zeros_like(num_steps)))
     return eqx.combine(dynamic, static), sums
 
 
-def _accumulate(sums: Array, info: dict[str, Array], ok: Array) -> Array:
-    """Add one step to a cell's counts, sums and sums of squares about the cell's first value.
-
-    The four rows of `sums` are one array because every array that a loop carries costs a kernel
-    in each step, which for a small problem is as long as the arithmetic.
-    """
+def _accumulate(sums: dict[str, Array], info: dict[str, Array], ok: Array) -> dict[str, Array]:
+    """Add one step to a cell's count, sums and sums of squares about the cell's first value."""
     values = jnp.stack([jnp.asarray(info[name], jnp.float32) for name in sorted(info)])
-    count, shift, total, square = sums
     # shifted by the first value, so that float32 sums of squares keep their digits
-    shift = jnp.where(count == 0, jnp.where(ok, values, 0.0), shift)
+    shift = jnp.where(sums["count"] == 0, jnp.where(ok, values, 0.0), sums["shift"])
     moved = jnp.where(ok, values - shift, 0.0)
-    count = count + ok.astype(jnp.float32)  # exact up to 16 million steps
-    return jnp.stack([count, shift, total + moved, square + moved * moved])
+    return {
+        "count": sums["count"] + ok.astype(jnp.int32),
+        "shift": shift,
+        "sum": sums["sum"] + moved,
+        "square": sums["square"] + moved * moved,
+    }
 
 
-def _no_sums(num: int) -> np.ndarray:
-    return np.zeros((4, num), np.float32)
+def _no_sums(num: int) -> dict[str, np.ndarray]:
+    zeros = np.zeros(num, np.float32)
+    return {"count": np.zeros((), np.int32), "shift": zeros, "sum": zeros, "square": zeros}
 
 
 def cell_end(step: int, num_steps: int) -> int:
@@ -189,9 +188,9 @@ class Loop:
                 return f"{name} {self.run.history[name][-1]:.4g}"
         return ""
 
-    def _close_cell(self, state: GradientState, sums: Array, first: int) -> Ending | None:
+    def _close_cell(self, state: GradientState, sums: dict, first: int) -> Ending | None:
         """Record a cell; go back where it failed; decide whether to end."""
-        count = int(np.asarray(sums)[0, 0])
+        count = int(sums["count"])
         if int(state.rejected_in_a_row) >= _ROW_LIMIT or not _all_finite(state.family):
             return self._roll_back(state)
         before, self.run.state = self.run.state, state
@@ -211,12 +210,12 @@ class Loop:
             return Ending("time spent", f"{self.max_seconds:g} seconds passed")
         return None
 
-    def _record(self, before: GradientState, state: GradientState, sums: Array, count: int) -> None:
-        _, shift, total, square = np.asarray(sums, np.float64)
-        mean, square = total / count, square / count
+    def _record(self, before: GradientState, state: GradientState, sums: dict, count: int) -> None:
+        mean = np.asarray(sums["sum"], np.float64) / count
+        square = np.asarray(sums["square"], np.float64) / count
         error = np.sqrt(np.maximum(square - mean**2, 0.0) / max(count - 1, 1))
         error = np.where(count > 1, error, np.inf)
-        mean = mean + shift
+        mean = mean + np.asarray(sums["shift"], np.float64)
         row = {"step": float(state.step)}
         for name, value, std_error in zip(self.names, mean, error):
             row |= {name: float(value), f"{name}_std_error": float(std_error)}
@@ -291,7 +290,7 @@ class Loop:
         one = np.asarray(1, np.int32)
         sums = _no_sums(len(self.names))
         _, sums = self.runner(self.algorithm, state, sums, self.target, self.key, one)
-        return bool(np.asarray(sums)[0, 0] > 0)
+        return int(sums["count"]) > 0
 
     def _header(self) -> dict[str, Any]:
         return {
