@@ -198,7 +198,7 @@ FAULTS = [
         ValueError,
         "`num_samples` should be a power of two.*num_samples=128",
     ),
-    (lambda k: D.estimate_kl(P, Q, key=k, **{"gradient": "path"}), Exception, "gradient"),
+    (lambda k: D.estimate_kl(P, Q, key=k, gradient="path"), Exception, "gradient"),  # pyright: ignore
     (
         lambda k: D.estimate_kl(P, dist.Normal(jnp.zeros(2), 1.0).to_event(1), key=k),
         ValueError,
