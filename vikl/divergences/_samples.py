@@ -92,7 +92,8 @@ def kl_from_samples(x: Any, y: Any, *, k: int = 5) -> Estimate:
 
     Returns:
         An `Estimate` (nats). The standard error has the spread of the log ratios over x and of the
-        ratios over y; it knows nothing of the bias.
+        ratios over y. It knows nothing of the bias, and in ten dimensions it is itself too small
+        (measured: 0.057 where 40 repeats spread by 0.073).
 
     Raises:
         TypeError: if an array is not floating.
