@@ -198,15 +198,11 @@ FAULTS = [
         ValueError,
         "`num_samples` should be a power of two.*num_samples=128",
     ),
-<<<<<<< HEAD
     (
         lambda k: D.estimate_kl(P, Q, key=k, **{"gradient": "path"}),  # type: ignore[arg-type]
         Exception,
         "gradient",
     ),
-=======
-    (lambda k: D.estimate_kl(P, Q, key=k, gradient="path"), Exception, "gradient"),  # pyright: ignore
->>>>>>> 96ebf98a968815fb5557426bdba99b7c27ab0681
     (
         lambda k: D.estimate_kl(P, dist.Normal(jnp.zeros(2), 1.0).to_event(1), key=k),
         ValueError,
