@@ -1,15 +1,20 @@
 """What this room takes from scipy, on the host: Sobol points, a tree of neighbours, quantiles."""
 
 import numpy as np
-from scipy import special
 
 from vikl._doors import require
 
-digamma = special.digamma
+# all of scipy is imported by the call that needs it: it would be a third of `import vikl`
+
+
+def digamma(x: np.ndarray) -> np.ndarray:
+    """Return the logarithmic derivative of the gamma function."""
+    return require("scipy.special").digamma(x)
 
 
 def normal_scale_of_t(degrees: int) -> float:
     """How much wider Student's t is than the normal at its 97.5 % quantile."""
+    special = require("scipy.special")
     return float(special.stdtrit(degrees, 0.975) / special.ndtri(0.975))
 
 
