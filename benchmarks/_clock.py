@@ -7,7 +7,7 @@ import resource
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from importlib.metadata import version
 
 import numpy as np
@@ -58,7 +58,7 @@ def child(code: str, *args: str) -> tuple[float, float, str]:
     return wall, cpu, done.stdout
 
 
-def table(rows: list[dict[str, object]]) -> str:
+def table(rows: Sequence[Mapping[str, object]]) -> str:
     """Write rows as a Markdown table; the first row names the columns."""
     names = list(rows[0])
     cells = [names, ["---"] * len(names), *([str(row.get(n, "")) for n in names] for row in rows)]

@@ -2,6 +2,7 @@
 
 import dataclasses
 from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -53,7 +54,8 @@ def diabetes() -> Problem:
     """Make diabetes progression on ten measured predictors, in their own units; log sd last."""
     from sklearn.datasets import load_diabetes
 
-    data, outcome = load_diabetes(return_X_y=True, scaled=False)
+    bunch: Any = load_diabetes(scaled=False)
+    data, outcome = bunch.data, bunch.target
     design = np.concatenate([np.ones((len(data), 1)), data], axis=1).astype(np.float32)
     outcome = outcome.astype(np.float32)
 

@@ -64,7 +64,7 @@ for _steps in (1_000, 10_000):
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
     folder = os.environ.get("VIKL_POSTERIORS", "")
     parser.add_argument("--posteriors", default=folder, help="a folder with posteriors.py")
     parser.add_argument("--repeats", type=int, default=5)

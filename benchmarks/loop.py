@@ -13,6 +13,7 @@ for the first run of a length takes minutes from some ten thousand steps on.
 import argparse
 from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -66,7 +67,7 @@ def bare_run(problem: Problem, full_rank: bool) -> Callable[[int], object]:
     return lambda num_steps: jax.block_until_ready(run(jax.random.key(0), num_steps))
 
 
-def vikl_run(problem: Problem, full_rank: bool) -> Callable[[int], object]:
+def vikl_run(problem: Problem, full_rank: bool) -> Callable[[int], Any]:
     """Return a run of so many steps of `vikl.fit`, with its bar."""
     target = vikl.Target.from_density(problem.log_density, like=jnp.zeros(problem.dim))
     family = vikl.families.FullRankNormal if full_rank else vikl.families.MeanFieldNormal
@@ -115,14 +116,16 @@ def compare(problem: Problem, full_rank: bool, args: argparse.Namespace) -> dict
     long = short + max(steps_for(bare, 0.3 if args.quick else 1.5), 2000)
     timed = {"bare": bare, "vikl": vikl_run(problem, full_rank)}
     for run in timed.values():
-        run(short), run(long)
-    plans = {
-        n: (lambda r=r: microseconds_per_step(r, short, long, args.clock)) for n, r in timed.items()
+        for steps in (short, long):
+            run(steps)
+    plans: dict[str, Callable[[], float]] = {
+        n: partial(microseconds_per_step, r, short, long, args.clock) for n, r in timed.items()
     }
     if not args.no_numpyro:
         peer = numpyro_run(problem, full_rank)
         few, more = 500, 1000 if args.quick else 2500
-        peer(few), peer(more)
+        for steps in (few, more):
+            peer(steps)
         plans["numpyro"] = lambda: microseconds_per_step(peer, few, more, args.clock)
     found = interleave(plans, args.repeats)
     row: dict[str, object] = {
@@ -160,7 +163,7 @@ def import_times(repeats: int) -> str:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
     parser.add_argument("--quick", action="store_true", help="short runs, few repeats")
     parser.add_argument("--repeats", type=int, default=None, help="interleaved repeats")
     parser.add_argument("--clock", default="wall", choices=sorted(CLOCKS), help="what is read")

@@ -205,7 +205,7 @@ def _row(
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
     folder = os.environ.get("VIKL_POSTERIORS")
     parser.add_argument("--posteriors", default=folder, help="a folder with posteriors.py")
     parser.add_argument("--only", default="", help="parts of targets' names, commas between")
@@ -222,15 +222,16 @@ def main() -> None:
     os.environ["VB_X64"] = "0" if args.float32 else "1"  # what a folder's posteriors.py reads
     jax.config.update("jax_enable_x64", not args.float32)
     print(versions("jax", "optax", "numpyro", "blackjax"), "\n", flush=True)
-    cached = args.cache is not None and args.cache.exists()
-    cache = dict(np.load(args.cache)) if cached else {}
+    cache: dict[str, np.ndarray] = {}
+    if args.cache is not None and args.cache.exists():
+        cache = dict(np.load(args.cache))
     wanted, rows = args.only.split(","), []
     for problem in problems(args.posteriors):
         if any(part in problem.name for part in wanted):
             rows += rows_of(problem, args, cache)
             print(table(rows[-len(args.libraries) :]).split("\n", 2)[2], flush=True)
             if args.cache is not None:
-                np.savez(args.cache, **cache)
+                np.savez(args.cache, **cache)  # pyright: ignore[reportArgumentType]
     print("\n" + table(rows))
 
 
