@@ -157,7 +157,7 @@ def test_independent_of_different_depth():
 
 def test_masked_and_expanded_batches():
     p = dist.Normal(jnp.zeros(3), 1.0).mask(jnp.array([True, False, True]))
-    q = dist.Normal(1.0, 1.0).expand((3,)).mask(True)
+    q = dist.MaskedDistribution(dist.Normal(1.0, 1.0).expand((3,)), jnp.array(True))
     np.testing.assert_allclose(kl_divergence(p, q), [0.5, 0.0, 0.5])
     wide = kl_divergence(dist.Normal(0.0, 1.0).expand((2, 1)), dist.Normal(jnp.ones(4), 1.0))
     assert wide.shape == (2, 4)

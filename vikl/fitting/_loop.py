@@ -128,6 +128,7 @@ class Loop:
         self.names = sorted({"loss", *info})
         self.notes: list[str] = []
         self.runner: Callable | None = None
+        self.seen: tuple[Any, int] = (None, 0)
         state = _initial(algorithm, family)
         self.run = Run(state, state, {})
         self.resumed_from = 0
@@ -157,7 +158,9 @@ class Loop:
 
     @property
     def _step(self) -> int:
-        return int(self.run.state.step)
+        if self.seen[0] is not self.run.state:  # reading a number off the device is not free
+            self.seen = (self.run.state, int(self.run.state.step))
+        return self.seen[1]
 
     def _cells(self, bar: Bar) -> Ending:
         chunk = self.chunk_steps or 10
@@ -165,18 +168,29 @@ class Loop:
             first, end = self._step, cell_end(self._step, self.num_steps)
             state: GradientState = self.run.state
             sums: Any = _no_sums(len(self.names))
-            while int(state.step) < end and int(state.rejected_in_a_row) < _ROW_LIMIT:
-                num = np.asarray(min(chunk, end - int(state.step)), np.int32)
-                args = (self.algorithm, state, sums, self.target, self.key, num)
+            step, row = first, 0
+            while step < end and row < _ROW_LIMIT:
+                num = min(chunk, end - step)
+                args = (
+                    self.algorithm,
+                    state,
+                    sums,
+                    self.target,
+                    self.key,
+                    np.asarray(num, np.int32),
+                )
                 self.runner = self.runner or _run_chunk.prepare(*args)
                 started = time.monotonic()
-                state, sums = jax.block_until_ready(self.runner(*args))
+                state, sums = self.runner(*args)
+                # one transfer of all that is looked at, which also waits for the result
+                step, row = (int(v) for v in jax.device_get((state.step, state.rejected_in_a_row)))
                 elapsed = max(time.monotonic() - started, 1e-9)
                 if self.chunk_steps is None and num >= chunk / 2:
                     chunk = max(1, int(num * min(_CHUNK_SECONDS / elapsed, 8.0)))
-                bar.advance(int(num), self._text())
+                bar.advance(num, self._text())
                 if time.monotonic() - self.began > self.max_seconds:
                     break
+            sums = jax.device_get(sums)
             ending = self._close_cell(state, sums, first)
             if ending is not None:
                 return ending
