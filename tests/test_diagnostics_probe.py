@@ -12,6 +12,9 @@ from vikl.diagnostics._outside import evidence_inside
 from vikl.families import FullRankNormal, MeanFieldNormal
 from vikl.target import Target
 
+# the mixtures below broadcast, as a user's would
+pytestmark = pytest.mark.usefixtures("standard_promotion")
+
 KEYS = [jax.random.key(i) for i in range(2)]
 
 

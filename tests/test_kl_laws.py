@@ -12,6 +12,9 @@ import pytest
 from tests.kl_cases import KL_PAIRS, Pair, identifier, missing_rows
 from vikl.kl._registry import kl_divergence
 
+# numpyro's own code is not strict
+pytestmark = pytest.mark.usefixtures("standard_promotion")
+
 FINITE = [pair for pair, row in KL_PAIRS.items() if not row.infinite]
 INFINITE = [pair for pair, row in KL_PAIRS.items() if row.infinite]
 NUM_SAMPLES = 4000
