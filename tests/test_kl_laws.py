@@ -63,6 +63,7 @@ def test_value_and_slope(pair):
 
 
 def check_monte_carlo(p, q, value):
+    p = p.expand(jnp.broadcast_shapes(p.batch_shape, q.batch_shape))
     draws = p.sample(jax.random.key(7), (NUM_SAMPLES,))
     ratio = (p.log_prob(draws) - q.log_prob(draws)).reshape(NUM_SAMPLES, -1).sum(-1)
     error = float(ratio.std()) / math.sqrt(NUM_SAMPLES)

@@ -186,13 +186,13 @@ def lgamma_smooth_bregman(alpha: Array, a: Array, difference: Array | None = Non
     delta = alpha - a if difference is None else difference
     shifts, terms = (11, 9) if is_wide(alpha) else (5, 4)
 
-    def rise(k: Any) -> Array:
+    def rise(k: Any, alpha: Array = alpha, a: Array = a, delta: Array = delta) -> Array:
         low, high = a + k, alpha + (k + 1)
         return high * phi(delta / (low * high), ((alpha + k) / low) * ((a + (k + 1)) / high))
 
     if is_wide(alpha):  # eleven copies take long to compile, five run faster unrolled
         steps = jnp.arange(shifts, dtype=alpha.dtype).reshape((shifts,) + (1,) * delta.ndim)
-        total = rise(steps).sum(0)
+        total = rise(steps, alpha[None], a[None], delta[None]).sum(0)
     else:
         total = sum((rise(k) for k in range(1, shifts)), start=rise(0))
     low, high = a + shifts, alpha + shifts
