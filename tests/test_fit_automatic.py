@@ -238,3 +238,16 @@ def test_the_bar_is_drawn_on_stderr_when_asked(plain, capsys):
     drawn = capsys.readouterr()
     assert "vikl" in drawn.err
     assert drawn.out == ""
+
+
+def test_a_plain_objective_named_aloud_takes_score_functions_too():
+    """Pathwise gradients of a staircase are zero: staying where it began would look converged."""
+    post = vikl.fit(
+        lambda x: jnp.floor(-jnp.sum(jnp.abs(x))),
+        objective=ReverseKL(),
+        like=2.0 * jnp.ones(1),
+        key=jax.random.key(0),
+        num_steps=300,
+    )
+    assert "score-function" in post.stopped_because
+    assert abs(float(post.mean[0])) < 1.0

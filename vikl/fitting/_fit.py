@@ -134,6 +134,7 @@ def fit(
         posterior = None
         if automatic:
             posterior = _fit_automatically(target, family, options)
+            objective = None if posterior is None else objective  # pathwise would see no gradient
         if posterior is None:
             posterior = _fit_stochastically(target, family, objective, optimizer, options)
     seconds = time.monotonic() - began - compiles.seconds
