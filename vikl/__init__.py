@@ -11,6 +11,7 @@ from . import families as families
 from . import fitting as fitting
 from . import info as info
 from . import kl as kl
+from . import losses as losses
 from . import objectives as objectives
 from . import plots as plots
 from .divergences import Estimate as Estimate

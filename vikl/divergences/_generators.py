@@ -48,8 +48,9 @@ class Generator:
         up = jnp.where(finite & (w > 0), -w, 0)
         below = _weighted(log_q, self.low(down))
         above = _weighted(log_p, self.high(up))
-        no_p = _weighted(log_q, jnp.full_like(w, self.at_zero))
-        no_q = _weighted(log_p, jnp.full_like(w, self.at_infinity))
+        # no weight where both are positive: an infinite price would make its gradient NaN
+        no_p = _priced(jnp.where(finite, -jnp.inf, log_q), jnp.full_like(w, self.at_zero))
+        no_q = _priced(jnp.where(finite, -jnp.inf, log_p), jnp.full_like(w, self.at_infinity))
         alone = jnp.where(w > 0, no_q, no_p)
         return jnp.where(finite, jnp.where(w > 0, above, below), alone)
 
@@ -58,6 +59,13 @@ def _weighted(log_weight: Array, value: Array) -> Array:
     """`exp(log_weight) * value`, 0 where the weight is 0."""
     positive = log_weight > -jnp.inf
     return jnp.where(positive, jnp.exp(jnp.where(positive, log_weight, 0)) * value, 0)
+
+
+def _priced(log_weight: Array, price: Array) -> Array:
+    """`_weighted`, where the price may be infinite; the gradient of that is 0."""
+    dear = jnp.isposinf(price)
+    finite = _weighted(log_weight, jnp.where(dear, 0, price))
+    return jnp.where(dear & (log_weight > -jnp.inf), jnp.inf, finite)
 
 
 def from_function(f: Callable[[Array], Array], name: str = "f-divergence") -> Generator:
@@ -188,6 +196,18 @@ def kl() -> Generator:
 def reverse_kl() -> Generator:
     """`KL(q || p)`: f(u) = u - 1 - log u."""
     return Generator("reverse KL divergence", exp_excess, exp_bregman, math.inf, 1.0)
+
+
+def swapped(generator: Generator) -> Generator:
+    """Return the divergence with its arguments exchanged: `D(q || p)` for `D(p || q)`."""
+    return dataclasses.replace(
+        generator,
+        name=f"{generator.name} of swapped arguments",
+        low=generator.high,
+        high=generator.low,
+        at_zero=generator.at_infinity,
+        at_infinity=generator.at_zero,
+    )
 
 
 def jeffreys() -> Generator:

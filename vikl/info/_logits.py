@@ -33,18 +33,21 @@ def log_softmax(x: Float[Array, "*batch n"]) -> Float[Array, "*batch n"]:
 
 @jax.jit
 def log_ratio(
-    a: Float[Array, "*batch n"], b: Float[Array, "*batch n"]
+    a: Float[Array, "*batch n"],
+    b: Float[Array, "*batch n"],
+    difference: Float[Array, "*batch n"] | None = None,
 ) -> tuple[Float[Array, "*batch n"], Float[Array, "*batch n"], Float[Array, "*batch n"]]:
     """`log p`, `log q` and `log p - log q` of two rows of logits.
 
     The ratio is formed from the centred difference of the logits where that is small, so that it
     keeps its digits when the rows nearly agree; it is -inf, +inf or 0 where p, q or both are
-    zero.
+    zero. `difference` is `a - b` where that is known better than by subtracting.
     """
     log_p, log_q = log_softmax(a), log_softmax(b)
     both = (log_p > -jnp.inf) & (log_q > -jnp.inf)
     use = both & jnp.isfinite(a) & jnp.isfinite(b)
     delta = jnp.where(use, a, 0) - jnp.where(use, b, 0)
+    delta = delta if difference is None else jnp.where(use, difference, 0)
     q = jnp.where(use, jnp.exp(jnp.where(use, log_q, 0)), 0)
     delta = delta - jnp.sum(q * delta, -1, keepdims=True)
     near = jnp.all(use, -1, keepdims=True) & (jnp.max(jnp.abs(delta), -1, keepdims=True) < 0.5)

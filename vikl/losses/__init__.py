@@ -1,0 +1,24 @@
+"""KL at work: losses, constraints and bounds of other people's models.
+
+**Purpose.** Where KL is used outside posterior fitting: knowledge distillation, focal weighting,
+policies that may not move far, information gained from data, signals and their spectra. Pure
+functions of arrays (or of distributions, where it says so), in nats, made to stand inside other
+people's training loops: differentiable, usable under `jit` and `vmap`, right in float32.
+
+**May import.** `vikl._typing`, `vikl._doors` and every room below (floor 5).
+
+**Conventions.** A loss is minimised and not reduced: it has the batch shape of its arguments, and
+`masked_mean` averages it. A row masked out by `where` costs 0 and has gradient 0, whatever it
+holds. Bad input is an error that names the argument outside `jax.jit`; inside it the affected
+rows are NaN. Directions are in the order of the arguments: `policy_kl(p, q)` is KL(p‖q).
+
+**To add a loss.** One function in a file of its own, re-exported below, and a row in
+`tests/losses_cases.py`, which enrols it in the laws.
+
+**Laws.** Never negative and zero at equality, where the row says so; the gradient against finite
+differences; float32 against float64, also at extreme logits; `where`; jit = eager without a
+retrace; vmap = loop; errors that name the argument.
+"""
+
+from ._distillation import distillation as distillation
+from ._rows import masked_mean as masked_mean
