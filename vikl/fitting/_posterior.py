@@ -21,6 +21,8 @@ from ._automatic import Start
 from ._status import Ending
 from ._summary import Summary, summarize
 
+_SUMMARY_NUMBERS = 4_000_000  # draws times parameters, at most, behind a summary
+
 
 @compile_once
 def _sample(target: Target, family: Family, keys: Array) -> PyTree:
@@ -154,12 +156,18 @@ class Posterior:
 
     @functools.cached_property
     def _summary_draws(self) -> dict[str, np.ndarray]:
-        return named_elements(_constrain(self.target, self.weighted.x))
+        num = int(np.clip(_SUMMARY_NUMBERS // self.target.dim, 2000, 20_000))
+        return named_elements(self.sample(jax.random.key(0), num))
 
     def summary(self) -> Summary:
-        """Return a table of named parameters: mean, sd, 5 % and 95 %, and what resampling says."""
+        """Return a table of named parameters: mean, sd, 5 % and 95 %, and what resampling says.
+
+        The first four are of 20,000 fixed draws of q (fewer above 200 parameters); the others
+        of the weighted draws behind `elbo`.
+        """
         log_weights = np.asarray(self.weighted.log_weights)
-        return summarize(self._summary_draws, np.exp(log_weights - log_weights.max()))
+        weighted = named_elements(_constrain(self.target, self.weighted.x))
+        return summarize(self._summary_draws, weighted, np.exp(log_weights - log_weights.max()))
 
     # -- taking it elsewhere
 

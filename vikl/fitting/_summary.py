@@ -13,7 +13,8 @@ class Summary:
     `summary["mu"]` is one row.
 
     Example:
-        >>> summary = summarize({"mu": np.array([0.0, 1.0, 2.0])}, np.ones(3))
+        >>> draws = {"mu": np.array([0.0, 1.0, 2.0])}
+        >>> summary = summarize(draws, draws, np.ones(3))
         >>> summary["mu"]["mean"], summary["mu"]["sd"]
         (1.0, 1.0)
     """
@@ -35,18 +36,21 @@ class Summary:
         return "\n".join([head, *rows])
 
 
-def summarize(draws: dict[str, np.ndarray], weights: np.ndarray) -> Summary:
-    """Make the table of draws `{name: (n,)}`, beside the same draws weighted by `weights` (n,)."""
+def summarize(
+    draws: dict[str, np.ndarray], weighted: dict[str, np.ndarray], weights: np.ndarray
+) -> Summary:
+    """Make the table of draws `{name: (n,)}`, beside `weighted` ones with their `weights` (m,)."""
     names = tuple(draws)
     values = np.stack([np.asarray(draws[name], np.float64) for name in names], axis=1)
+    others = np.stack([np.asarray(weighted[name], np.float64) for name in names], axis=1)
     share = weights / weights.sum()
-    mean = share @ values
+    mean = share @ others
     columns = {
         "mean": values.mean(axis=0),
         "sd": values.std(axis=0, ddof=1),
         "5%": np.quantile(values, 0.05, axis=0),
         "95%": np.quantile(values, 0.95, axis=0),
         "mean (resampled)": mean,
-        "sd (resampled)": np.sqrt(share @ (values - mean) ** 2),
+        "sd (resampled)": np.sqrt(share @ (others - mean) ** 2),
     }
     return Summary(names, columns)
