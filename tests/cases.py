@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from vikl import estimators, families, objectives
+from vikl import estimators, families, methods, objectives
 from vikl.target import Target
 
 
@@ -210,3 +210,26 @@ def normal_of(count: int) -> np.ndarray:
     """Return `count` points in the plane whose mean is 0 and covariance the identity, exactly."""
     angle = 2 * np.pi * np.arange(count) / count
     return np.sqrt(2.0) * np.stack([np.cos(angle), np.sin(angle)], axis=1)
+
+
+@dataclasses.dataclass(frozen=True)
+class MethodCase:
+    """A method with settings small enough for tests, and what it owes on a normal target.
+
+    `finds` is "normal" (mean and covariance), "mean-field" (mean and conditional variances) or
+    "mixture" (mean and covariance of a mixture). Errors are in sds, and as a share of sds.
+    """
+
+    make: Callable[[], methods.Method]
+    finds: str = "normal"
+    mean_off: float = 0.002
+    sd_off: float = 0.002
+    #: nats of ELBO that may be missing to the best normal on a regression
+    gap: float = 0.1
+
+
+METHODS = {
+    "Laplace": MethodCase(methods.Laplace, gap=1.0),
+    "BatchAndMatch": MethodCase(methods.BatchAndMatch),
+    "GaussianScoreMatching": MethodCase(methods.GaussianScoreMatching),
+}

@@ -20,7 +20,8 @@ FLOORS = {
     "diagnostics": 5, "losses": 5,
     "plots": 6, "interop": 6,
     "fitting": 7,
-    "": 8, "__main__": 8,  # vikl/__init__.py itself
+    "methods": 8,
+    "": 9, "__main__": 9,  # vikl/__init__.py itself
 }  # fmt: skip
 
 EVERYWHERE = {"jax", "jaxlib", "numpy", "equinox", "jaxtyping", *sys.stdlib_module_names}

@@ -6,7 +6,7 @@ import types
 import cases
 import pytest
 
-from vikl import Target, estimators, families, objectives
+from vikl import Target, estimators, families, methods, objectives
 from vikl.target._supports import known_supports
 
 
@@ -30,6 +30,7 @@ ROOMS = [
     (families, families.Family, cases.FAMILIES),
     (estimators, estimators.Estimator, cases.ESTIMATORS),
     (objectives, objectives.Objective, cases.OBJECTIVES),
+    (methods, methods.Method, cases.METHODS),
 ]
 
 

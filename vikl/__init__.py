@@ -12,6 +12,7 @@ from . import fitting as fitting
 from . import info as info
 from . import kl as kl
 from . import losses as losses
+from . import methods as methods
 from . import objectives as objectives
 from . import plots as plots
 from .divergences import Estimate as Estimate

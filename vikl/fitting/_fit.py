@@ -34,6 +34,7 @@ from ._automatic import Automatic, NoGradientError
 from ._evaluate import Evaluator
 from ._load import load_finished
 from ._loop import Loop
+from ._method import Method, Request, check_method
 from ._posterior import Posterior
 from ._status import Ending
 from ._stochastic import StochasticGradient
@@ -53,6 +54,7 @@ def fit(
     optimizer: optax.GradientTransformation | None = None,
     *,
     key: PRNGKey,
+    method: Method | None = None,
     like: PyTree = None,
     support: Any = None,
     data: PyTree = None,
@@ -82,6 +84,7 @@ def fit(
         objective: an instance of `vikl.objectives`; minimised.
         optimizer: any optax gradient transformation.
         key: a JAX PRNG key. The same key gives the same bits.
+        method: an instance of `vikl.methods`, run in place of the automatic method.
         num_steps: with an optimizer, how many steps; None runs until the loss stands still (at
             most 100,000). Without, the most rounds of natural-gradient steps.
         num_starts: starts of the automatic method (8).
@@ -118,6 +121,9 @@ def fit(
         check_counts(num_steps=num_steps, num_starts=num_starts)
         automatic = optimizer is None and (objective is None or is_plain_reverse_kl(objective))
         automatic = automatic and has_natural_gradient(family)
+        if method is not None:
+            family = check_method(method, target, family, objective, optimizer)
+            automatic = True  # in how a checkpoint is kept
         if automatic and checkpoint is not None:
             done = load_finished(checkpoint, target, key)
             if done is not None:
@@ -132,7 +138,9 @@ def fit(
             *_two_keys(key),
         )
         posterior = None
-        if automatic:
+        if method is not None:
+            posterior = _fit_by_method(target, family, method, options)
+        elif automatic:
             posterior = _fit_automatically(target, family, options)
             objective = None if posterior is None else objective  # pathwise would see no gradient
         if posterior is None:
@@ -227,6 +235,25 @@ def _fit_automatically(target: Target, family: Any, options: _Options) -> Poster
     return Posterior(
         target, found.family, ending, found.history, weighted, found.num_gradients, 0.0, 0.0,
         tuple(found.starts),
+    )  # fmt: skip
+
+
+def _fit_by_method(target: Target, family: Any, method: Method, options: _Options) -> Posterior:
+    request = Request(
+        options.key, family, options.num_steps, options.num_starts, options.progress,
+        options.callback, options.max_seconds,
+    )  # fmt: skip
+    found = method.run(target, request)
+    weighted = _Judge(target, options.judge_key)(found.family)
+    history = dict(found.history) or {  # of a method without rounds: its one result
+        "step": np.asarray([found.num_gradients], float),
+        "elbo": np.asarray([weighted.elbo]),
+        "elbo_std_error": np.asarray([weighted.elbo_std_error]),
+    }
+    ending = _judge_support(found.ending, weighted)
+    return Posterior(
+        target, found.family, ending, history, weighted, found.num_gradients, 0.0, 0.0,
+        found.starts, dict(found.details),
     )  # fmt: skip
 
 

@@ -67,6 +67,7 @@ def load(path: str | Path, target: Target, family: Family | None = None) -> Post
         compile_seconds=header["compile_seconds"],
         run_seconds=header["run_seconds"],
         starts=tuple(Start(**start) for start in header["starts"]),
+        details={k: np.asarray(v) for k, v in header.get("details", {}).items()},
     )
 
 

@@ -52,6 +52,7 @@ class Posterior:
         compile_seconds: spent compiling (zero for a repeat).
         run_seconds: spent otherwise.
         starts: where each start of the automatic method ended.
+        details: arrays by name that a named method found beyond the family.
 
     Example:
         >>> import jax, jax.numpy as jnp, vikl
@@ -72,6 +73,7 @@ class Posterior:
     compile_seconds: float
     run_seconds: float
     starts: tuple[Start, ...] = ()
+    details: dict[str, np.ndarray] = dataclasses.field(default_factory=dict)
 
     # -- the distribution
 
@@ -208,6 +210,7 @@ class Posterior:
             "run_seconds": self.run_seconds,
             "history": {k: v.tolist() for k, v in self.history.items()},
             "starts": [dataclasses.asdict(start) for start in self.starts],
+            "details": {k: np.asarray(v).tolist() for k, v in self.details.items()},
             "num_draws": self.weighted.num_draws,
         }
         weighted = (self.weighted.x, self.weighted.log_p, self.weighted.log_q)

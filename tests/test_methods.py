@@ -1,0 +1,201 @@
+"""What is special about each named method: its update, its settings, what it refuses."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import jaxtyping
+import numpy as np
+import optax
+import pytest
+from cases import small_target
+
+import vikl
+from vikl import families, methods, objectives
+from vikl.fitting._natural import Moments
+from vikl.methods import _batch_and_match, _score_matching
+from vikl.methods._hops import _due
+from vikl.methods._normals import symmetric_kl
+from vikl.methods._track import Track
+
+RNG = np.random.default_rng(0)
+
+
+def fit(method, target=None, **changes):
+    target = small_target() if target is None else target
+    return vikl.fit(
+        target, method=method, **{"key": jax.random.key(0), "progress": False} | changes
+    )
+
+
+# -- the arguments
+
+
+anything: Any = methods  # what a user may pass, whatever the annotations say
+REFUSED = [
+    (lambda: fit(methods.Laplace), TypeError, ("`method`", "Call the class")),
+    (lambda: fit("laplace"), TypeError, ("`method`", "'laplace'")),
+    (lambda: fit(methods.Laplace(), objective=objectives.ReverseKL()), ValueError,
+     ("`objective`", "Laplace")),
+    (lambda: fit(methods.Laplace(), optimizer=optax.sgd(0.1)), ValueError, ("`optimizer`",)),
+    (lambda: fit(methods.BatchAndMatch(), family=families.MeanFieldNormal), ValueError,
+     ("`family`", "FullRankNormal", "BatchAndMatch", "MeanFieldNormal")),
+    (lambda: methods.Laplace(num_starts=0), ValueError, ("`num_starts`", "0")),
+    (lambda: methods.BatchAndMatch(batch_size=1), ValueError, ("`batch_size`", "at least 2")),
+    (lambda: methods.BatchAndMatch(tolerance=-1.0), ValueError, ("`tolerance`", "-1.0")),
+    (lambda: anything.BatchAndMatch(regularization=0.1), TypeError, ("`regularization`", "0.1")),
+    (lambda: anything.BatchAndMatch(start="mode"), TypeError, ("`start`", "'mode'")),
+    (lambda: anything.GaussianScoreMatching(num_steps=1.5), ValueError, ("`num_steps`", "1.5")),
+    (lambda: anything.GaussianScoreMatching(start=methods.Laplace), TypeError, ("`start`",)),
+]  # fmt: skip
+
+
+@pytest.fixture
+def as_users_see_it():
+    """Switch off the runtime checks of types that only test runs have."""
+    jaxtyping.config.update("jaxtyping_disable", True)
+    yield
+    jaxtyping.config.update("jaxtyping_disable", False)
+
+
+@pytest.mark.usefixtures("as_users_see_it")
+@pytest.mark.parametrize(("call", "error", "fragments"), REFUSED)
+def test_a_bad_argument_is_named(call, error, fragments):
+    with pytest.raises(error) as caught:
+        call()
+    assert all(fragment in str(caught.value) for fragment in fragments), str(caught.value)
+
+
+def test_a_staircase_has_no_gradient_to_use():
+    with pytest.raises(ValueError, match="`method` needs the gradient"):
+        fit(methods.Laplace(), lambda x: jnp.floor(-jnp.sum(jnp.abs(x))), like=jnp.ones(2))
+
+
+def test_an_instance_of_the_family_is_the_start():
+    """From far off, on a normal target, and without a Laplace fit."""
+    start = families.FullRankNormal.init(jnp.array([20.0, -20.0]), 3.0)
+    post = fit(methods.BatchAndMatch(), family=start)
+    assert post.status == "converged"
+    assert post.starts == ()
+    np.testing.assert_allclose(post.mean, small_target().data[0], atol=0.03)
+
+
+# -- Laplace
+
+
+def test_laplace_keeps_the_mode_of_most_evidence():
+    """A narrow high mode at 4, and a wide low one at −4 with more mass."""
+
+    def density(x):
+        narrow = -0.5 * jnp.sum(((x - 4.0) / 0.1) ** 2) + 1.0
+        return jnp.logaddexp(narrow, -0.5 * jnp.sum((x + 4.0) ** 2))
+
+    post = fit(methods.Laplace(num_starts=12), density, like=jnp.zeros(2))
+    np.testing.assert_allclose(post.mean, -4.0, atol=1e-3)
+    assert "2 distinct modes" in post.stopped_because or len(post.starts) == 12
+
+
+def test_laplace_with_a_mean_field_has_the_conditional_variances():
+    post = fit(methods.Laplace(), family=families.MeanFieldNormal)
+    _, precision = small_target().data
+    np.testing.assert_allclose(post.std, 1 / np.sqrt(np.diagonal(precision)), rtol=1e-3)
+
+
+# -- batch and match
+
+
+@pytest.mark.parametrize(("count", "dim"), [(10, 4), (3, 12), (2, 30)])
+def test_batch_and_match_solves_its_equation(count, dim):
+    """Σ U Σ + Σ = V, in the dense and in the low-rank form alike."""
+    wide, steep = RNG.normal(size=(dim, count + 1)), 3.0 * RNG.normal(size=(dim, count + 1))
+    v, u = np.eye(dim) + wide @ wide.T, steep @ steep.T
+    solvers = [_batch_and_match._solve_dense, _batch_and_match._solve_low_rank][: 1 + (count < dim)]
+    for solve in solvers:
+        root = solve(wide, steep)
+        sigma = root @ root.T
+        np.testing.assert_allclose(sigma @ u @ sigma + sigma, v, atol=1e-9)
+
+
+def test_batch_and_match_minimises_its_objective():
+    """The step is a minimum of divergence + (2/λ) KL(q_t‖q), as the paper defines them."""
+    dim, count, strength = 2, 5, 3.0
+    noise, scores = RNG.normal(size=(count, dim)), RNG.normal(size=(count, dim))
+    now = Moments(np.zeros(dim), np.eye(dim))
+
+    def objective(mean, cov):
+        off = scores + np.linalg.solve(cov, (noise - mean).T).T  # target's score less q's
+        divergence = np.mean(np.einsum("bi,ij,bj->b", off, cov, off))
+        kl = np.trace(np.linalg.inv(cov)) + mean @ np.linalg.solve(cov, mean) - dim
+        return divergence + (kl + np.linalg.slogdet(cov)[1]) / strength
+
+    found = _batch_and_match.match(now, noise, scores, strength)
+    least = objective(found.mean, found.cov)
+    for _ in range(50):
+        bump = 0.03 * RNG.normal(size=(dim, dim))
+        moved = objective(found.mean + 0.03 * RNG.normal(size=dim), found.cov + bump @ bump.T)
+        assert moved > least
+    shrunk = objective(found.mean, 0.98 * found.cov)
+    assert shrunk > least
+
+
+def test_the_low_rank_form_is_taken_and_exact_above_the_batch():
+    """60 dimensions, 8 draws a step, scales from 1e-2 to 1e2."""
+    sizes = jnp.geomspace(1e-2, 1e2, 60)
+    post = fit(
+        methods.BatchAndMatch(batch_size=8, num_steps=10),
+        lambda x: -0.5 * jnp.sum(((x - 1.0) / sizes) ** 2), like=jnp.zeros(60),
+    )  # fmt: skip
+    assert post.status == "converged"
+    np.testing.assert_allclose(post.std / sizes, 1.0, atol=1e-3)
+
+
+# -- Gaussian score matching
+
+
+def test_score_matching_matches_the_score():
+    dim = 4
+    root = RNG.normal(size=(dim, dim))
+    q = Moments(RNG.normal(size=dim), np.linalg.cholesky(root @ root.T + np.eye(dim)))
+    noise, scores = RNG.normal(size=(1, dim)), RNG.normal(size=(1, dim))
+    found = _score_matching.match(q, noise, scores)
+    x = q.mean + q.scale @ noise[0]
+    np.testing.assert_allclose(np.linalg.solve(found.cov, found.mean - x), scores[0], atol=1e-10)
+
+
+def test_score_matching_finds_the_nearest_such_normal():
+    """In one dimension: of all normals with that score there, the least KL(q_t‖q)."""
+    z, g = 0.7, -1.3
+    found = _score_matching.match(Moments(np.zeros(1), np.eye(1)), np.array([[z]]), np.array([[g]]))
+    variance = np.geomspace(0.05, 20, 200_001)
+    mean = z + variance * g
+    kl = 0.5 * ((1 + mean**2) / variance - 1 + np.log(variance))
+    best = int(np.argmin(kl))
+    assert found.cov[0, 0] == pytest.approx(variance[best], rel=1e-3)
+    assert found.mean[0] == pytest.approx(mean[best], abs=1e-3)
+
+
+# -- standing still
+
+
+def test_a_track_averages_and_sees_drift():
+    still, drifting = Track(), Track()
+    for t in range(500):
+        noise = 0.1 * RNG.normal(size=2)
+        still.add(Moments(noise, np.diag([1.0, 2.0])))
+        drifting.add(Moments(np.array([t / 100, 0.0]), np.eye(2)))
+    assert len(still.cells) <= 64
+    assert still.restlessness() < 0.01 < 0.5 < drifting.restlessness()
+    np.testing.assert_allclose(still.average().cov, np.diag([1.0, 4.0]))
+    assert drifting.average().mean[0] == pytest.approx(3.75, abs=0.05)
+
+
+def test_it_looks_often_at_first_and_then_at_every_eighth_of_the_way():
+    assert [t for t in range(30) if _due(t)] == [*range(8, 16), *range(16, 30, 2)]
+
+
+def test_symmetric_kl_is_the_sum_of_both():
+    p = families.FullRankNormal.from_moments(jnp.zeros(2), jnp.array([[1.0, 0.0], [0.5, 2.0]]))
+    q = families.FullRankNormal.from_moments(jnp.ones(2), jnp.array([[0.7, 0.0], [-0.3, 1.0]]))
+    both = vikl.kl_divergence(p, q) + vikl.kl_divergence(q, p)
+    sides = [Moments(np.asarray(v.loc, float), np.asarray(v.scale_tril, float)) for v in (p, q)]
+    assert symmetric_kl(*sides) == pytest.approx(float(both), rel=1e-5)
