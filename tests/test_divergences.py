@@ -53,6 +53,7 @@ ELSEWHERE = {
     "kl_from_classifier": "test_estimate_kl_samples.py",
     "donsker_varadhan_bound": "test_estimate_kl_samples.py",
     "nwj_bound": "test_estimate_kl_samples.py",
+    "f_divergence_bound": "test_f_divergence_bound.py",
 }
 NORMALS = (dist.Normal, (0.25, 0.75), (1.0, 1.5))
 CATEGORICALS = (

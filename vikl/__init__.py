@@ -25,6 +25,7 @@ from .divergences import entropy as entropy
 from .divergences import estimate_divergence as estimate_divergence
 from .divergences import estimate_kl as estimate_kl
 from .divergences import f_divergence as f_divergence
+from .divergences import f_divergence_bound as f_divergence_bound
 from .divergences import generators as generators
 from .divergences import jeffreys_divergence as jeffreys_divergence
 from .divergences import jensen_shannon_divergence as jensen_shannon_divergence

@@ -4,7 +4,7 @@
 chi-squared, Hellinger, Bhattacharyya, Jensen-Shannon, skew KL, total variation, Wasserstein-2,
 any f-divergence), and estimates with a standard error where there is none (`estimate_kl`,
 `estimate_divergence`), from samples alone (`kl_from_samples`, `kl_from_classifier`) or from a
-critic (the two bounds). All in nats, batched, differentiable, and usable under jit unless said
+critic (three bounds). All in nats, batched, differentiable, and usable under jit unless said
 otherwise.
 
 **May import.** `vikl._typing`, `vikl._doors`, `vikl.info`, `vikl.kl` (floor 2). All knowledge of
@@ -31,6 +31,7 @@ intervals that cover between 93 and 97 times of 100.
 
 from vikl.divergences import _generators
 from vikl.divergences._bounds import donsker_varadhan_bound as donsker_varadhan_bound
+from vikl.divergences._bounds import f_divergence_bound as f_divergence_bound
 from vikl.divergences._bounds import nwj_bound as nwj_bound
 from vikl.divergences._classifier import kl_from_classifier as kl_from_classifier
 from vikl.divergences._entropy import cross_entropy as cross_entropy

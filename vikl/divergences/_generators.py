@@ -19,6 +19,7 @@ from vikl.divergences._power_kernels import Order, choose, over
 from vikl.info._stable import exp_bregman, exp_excess, log1p_deficit
 
 Half = Callable[[Float[Array, "..."]], Float[Array, "..."]]
+Tangent = Callable[[Float[Array, "..."]], tuple[Float[Array, "..."], Float[Array, "..."]]]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -32,6 +33,8 @@ class Generator:
         at_zero: f(0), the price of q's mass where p has none.
         at_infinity: the limit of f(u)/u, the price of p's mass where q has none.
         kink: whether f has a corner at 1, so that quadrature must split there.
+        tangent: of f at u = e^w, any w: its slope f'(u), and u f'(u) - f(u), which is minus its
+            value at 0 and the conjugate f* at that slope. None: by differentiating `low`, `high`.
     """
 
     name: str
@@ -40,6 +43,7 @@ class Generator:
     at_zero: Order
     at_infinity: Order
     kink: bool = False
+    tangent: Tangent | None = None
 
     def of(self, log_p: Array, log_q: Array, w: Array) -> Array:
         """Return the non-negative terms `q f(p/q)`, from log densities and their difference w."""
@@ -122,6 +126,7 @@ def skew_kl(weight: float) -> Generator:
         lambda w: _skew_high(w, a),
         a,
         math.inf if a == 1 else -math.log1p(-a) - a,
+        tangent=lambda w: _skew_tangent(w, a),
     )
 
 
@@ -138,7 +143,24 @@ def jensen_shannon(weights: tuple[float, float] = (0.5, 0.5)) -> Generator:
         lambda w: second * _skew_low(w, first) + first * _skew_high(w, second),
         -second * math.log(second) if second > 0 else 0.0,
         -first * math.log(first) if first > 0 else 0.0,
+        tangent=lambda w: _shannon_tangent(w, first, second),
     )
+
+
+def _log_mixture(w: Array, first: float, second: float) -> Array:
+    """`log(first e^w + second)`."""
+    logs = [math.log(share) if share > 0 else -math.inf for share in (first, second)]
+    return jnp.logaddexp(w + logs[0], jnp.full_like(w, logs[1]))
+
+
+def _shannon_tangent(w: Array, first: float, second: float) -> tuple[Array, Array]:
+    log_m = _log_mixture(w, first, second)
+    return first * (w - log_m), second * log_m
+
+
+def _skew_tangent(w: Array, a: float) -> tuple[Array, Array]:
+    log_m = _log_mixture(w, 1 - a, a)
+    return (w - log_m) + a * jnp.expm1(-log_m), a * jnp.expm1(w - log_m)
 
 
 def _unit(name: str, value: float) -> float:
@@ -170,6 +192,16 @@ def _alpha_half(w: Array, order: Order) -> Array:
     return choose(order < 0.5, lambda: _alpha_high(w, order), lambda: _alpha_low(w, order))
 
 
+def _alpha_tangent(w: Array, order: Order) -> tuple[Array, Array]:
+    """Slope and conjugate of order a: `(u^(a-1) - 1) / (a-1)` and `(u^a - 1) / a`."""
+    return _power_log(w, order - 1), _power_log(w, order)
+
+
+def _power_log(w: Array, order: Order) -> Array:
+    """`expm1(order w) / order`; w at order 0."""
+    return jnp.where(jnp.equal(order, 0), w, over(jnp.expm1(order * w), order))
+
+
 def alpha(order: Order) -> Generator:
     """`(1 - E_q (p/q)^order) / (order (1 - order))`; KL(p || q) at 1, KL(q || p) at 0."""
     inf = math.inf
@@ -185,17 +217,19 @@ def alpha(order: Order) -> Generator:
         lambda w: _alpha_half(w, 1 - order),
         at_zero,
         at_infinity,
+        tangent=lambda w: _alpha_tangent(w, order),
     )
 
 
 def kl() -> Generator:
     """`KL(p || q)`: f(u) = u log u - u + 1."""
-    return Generator("KL divergence", exp_bregman, exp_excess, 1.0, math.inf)
+    tangent = lambda w: (w, jnp.expm1(w))
+    return Generator("KL divergence", exp_bregman, exp_excess, 1.0, math.inf, tangent=tangent)
 
 
 def reverse_kl() -> Generator:
     """`KL(q || p)`: f(u) = u - 1 - log u."""
-    return Generator("reverse KL divergence", exp_excess, exp_bregman, math.inf, 1.0)
+    return dataclasses.replace(swapped(kl()), name="reverse KL divergence")
 
 
 def swapped(generator: Generator) -> Generator:
@@ -207,13 +241,25 @@ def swapped(generator: Generator) -> Generator:
         high=generator.low,
         at_zero=generator.at_infinity,
         at_infinity=generator.at_zero,
+        tangent=None if generator.tangent is None else _swapped_tangent(generator.tangent),
     )
+
+
+def _swapped_tangent(tangent: Tangent) -> Tangent:
+    """Of u f(1/u): slope and conjugate change places and signs, at 1/u."""
+
+    def other(w: Array) -> tuple[Array, Array]:
+        slope, conjugate = tangent(-w)
+        return -conjugate, -slope
+
+    return other
 
 
 def jeffreys() -> Generator:
     """`KL(p || q) + KL(q || p)`: f(u) = (u - 1) log u."""
     both = lambda w: w * jnp.expm1(w)
-    return Generator("Jeffreys divergence", both, both, math.inf, math.inf)
+    tangent = lambda w: (w - jnp.expm1(-w), w + jnp.expm1(w))
+    return Generator("Jeffreys divergence", both, both, math.inf, math.inf, tangent=tangent)
 
 
 def chi_squared() -> Generator:
@@ -224,16 +270,19 @@ def chi_squared() -> Generator:
         lambda w: jnp.expm1(w) ** 2 * jnp.exp(-w),
         1.0,
         math.inf,
+        tangent=lambda w: (2 * jnp.expm1(w), jnp.expm1(2 * w)),
     )
 
 
 def squared_hellinger() -> Generator:
     """`1 - integral of sqrt(p q)`: f(u) = (sqrt(u) - 1)^2 / 2."""
     half = lambda w: jnp.expm1(w / 2) ** 2 / 2
-    return Generator("squared Hellinger distance", half, half, 0.5, 0.5)
+    tangent = lambda w: (-jnp.expm1(-w / 2) / 2, jnp.expm1(w / 2) / 2)
+    return Generator("squared Hellinger distance", half, half, 0.5, 0.5, tangent=tangent)
 
 
 def total_variation() -> Generator:
     """Half the integral of |p - q|: f(u) = |u - 1| / 2."""
     half = lambda w: -jnp.expm1(w) / 2
-    return Generator("total variation distance", half, half, 0.5, 0.5, kink=True)
+    tangent = lambda w: (jnp.sign(w) / 2, jnp.sign(w) / 2)
+    return Generator("total variation distance", half, half, 0.5, 0.5, kink=True, tangent=tangent)

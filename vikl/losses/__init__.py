@@ -1,9 +1,10 @@
 """KL at work: losses, constraints and bounds of other people's models.
 
 **Purpose.** Where KL is used outside posterior fitting: knowledge distillation, focal weighting,
-policies that may not move far, information gained from data, signals and their spectra. Pure
-functions of arrays (or of distributions, where it says so), in nats, made to stand inside other
-people's training loops: differentiable, usable under `jit` and `vmap`, right in float32.
+policies that may not move far, information gained from data, signals and their spectra, the parts
+of a variational autoencoder. Pure functions of arrays (or of distributions, where it says so), in
+nats, made to stand inside other people's training loops: differentiable, usable under `jit` and
+`vmap`, right in float32.
 
 **May import.** `vikl._typing`, `vikl._doors` and every room below (floor 5).
 
@@ -21,4 +22,11 @@ retrace; vmap = loop; errors that name the argument.
 """
 
 from ._distillation import distillation as distillation
+from ._rate import active_units as active_units
+from ._rate import rate as rate
+from ._rate import sampled_rate as sampled_rate
 from ._rows import masked_mean as masked_mean
+from ._vae import distortion as distortion
+from ._vae import elbo as elbo
+from ._vae import importance_weighted_bound as importance_weighted_bound
+from ._vae import vae_loss as vae_loss
