@@ -34,7 +34,7 @@ def bounds(log_ratios, generator):
 
     def bound(row):
         draws = [jnp.repeat(row, counts, total_repeat_length=8) for counts in (P, Q)]
-        return D.f_divergence_bound(*draws, generator)
+        return D.f_divergence_bound(draws[0], draws[1], generator)
 
     with jax.numpy_dtype_promotion("standard"):
         found = jax.jit(jax.vmap(jax.value_and_grad(bound)))(jnp.asarray(log_ratios, float))

@@ -59,7 +59,7 @@ def distortion(x: ArrayInput, likelihood: Any, *, event_axes: int = 1) -> Float[
         raise ValueError(
             f"`event_axes` should be a number of axes of a data point, at least {summed} (which "
             f"`log_prob` sums) and at most {summed + log_prob.ndim}; got {event_axes} for `x` of "
-            f"shape {jnp.shape(x)}. Count the trailing axes that make one data point."
+            f"shape {np.shape(x)}. Count the trailing axes that make one data point."
         )
     return -jnp.sum(log_prob, axis=tuple(range(log_prob.ndim - left, log_prob.ndim)))
 
