@@ -232,4 +232,7 @@ METHODS = {
     "Laplace": MethodCase(methods.Laplace, gap=1.0),
     "BatchAndMatch": MethodCase(methods.BatchAndMatch),
     "GaussianScoreMatching": MethodCase(methods.GaussianScoreMatching),
+    "DeterministicADVI": MethodCase(
+        lambda: methods.DeterministicADVI(num_draws=60), finds="mean-field", sd_off=0.35
+    ),
 }

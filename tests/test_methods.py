@@ -8,13 +8,15 @@ import jaxtyping
 import numpy as np
 import optax
 import pytest
-from cases import small_target
+from cases import normal_density, small_target
 
 import vikl
 from vikl import families, methods, objectives
 from vikl.fitting._natural import Moments
 from vikl.methods import _batch_and_match, _score_matching
+from vikl.methods._fixed_draws import FixedDraws, antithetic
 from vikl.methods._hops import _due
+from vikl.methods._newton import steihaug
 from vikl.methods._normals import symmetric_kl
 from vikl.methods._track import Track
 
@@ -172,6 +174,102 @@ def test_score_matching_finds_the_nearest_such_normal():
     best = int(np.argmin(kl))
     assert found.cov[0, 0] == pytest.approx(variance[best], rel=1e-3)
     assert found.mean[0] == pytest.approx(mean[best], abs=1e-3)
+
+
+# -- deterministic ADVI and linear response
+
+
+def correlated(dim=3):
+    """A normal with strong correlations and sds 0.01, 1 and 100."""
+    index = np.arange(dim)
+    sizes = np.geomspace(1e-2, 1e2, dim)
+    cov = 0.9 ** np.abs(index[:, None] - index) * np.outer(sizes, sizes)
+    data = (jnp.asarray(sizes, float), jnp.asarray(np.linalg.inv(cov), float))
+    return cov, vikl.Target.from_density(normal_density, jnp.zeros(dim), data=data)
+
+
+def test_linear_response_mends_what_a_mean_field_gets_wrong(dtype):
+    cov, target = correlated()
+    sd = np.sqrt(np.diag(cov))
+    post: Any = fit(methods.DeterministicADVI(), target)
+    assert (np.asarray(post.std) < 0.7 * sd).all()
+    found = post.details["linear_response_cov"]
+    np.testing.assert_allclose(found / np.outer(sd, sd), cov / np.outer(sd, sd), atol=2e-3)
+    np.testing.assert_allclose(post.details["linear_response_sd"], sd, rtol=2e-3)
+    again = methods.linear_response_covariance(target, post.family, jax.random.key(1))
+    np.testing.assert_allclose(again / np.outer(sd, sd), cov / np.outer(sd, sd), atol=2e-3)
+
+
+def test_the_standard_errors_are_those_of_other_draws():
+    """Of a target with thin tails and some skew: 60 fits by other draws scatter as each says."""
+    target = vikl.Target.from_density(
+        lambda x: jnp.sum(0.5 * x - 0.5 * x**2 - 0.1 * x**4), jnp.zeros(2)
+    )
+    start = families.MeanFieldNormal.init(jnp.array([0.3, 0.3]), 0.7)
+    method, num = methods.DeterministicADVI(num_draws=100), 60
+    posts: Any = [fit(method, target, family=start, key=jax.random.key(i)) for i in range(num)]
+    for values, name in [
+        ([p.mean for p in posts], "mean_std_error"),
+        ([p.family.log_scale for p in posts], "log_sd_std_error"),
+    ]:
+        scatter = np.std(np.asarray(values, float), axis=0, ddof=1)
+        said = np.mean([p.details[name] for p in posts], axis=0)
+        # the sd of a sd from 60 values is 9 %: this finds an error that is wrong by a half
+        np.testing.assert_allclose(scatter / said, 1.0, atol=5 * 0.09)
+
+
+def test_the_hessian_is_that_of_the_objective(float64):
+    """By differences of the gradient, and by products alone."""
+    target = vikl.Target.from_density(
+        lambda x: -jnp.sum(jnp.cosh(x)) + 0.3 * x[0] * x[1] ** 2, jnp.zeros(2)
+    )
+    fixed = FixedDraws(target, antithetic(RNG, 6, 2))
+    mean, log_sd, step = RNG.normal(size=2), 0.3 * RNG.normal(size=2), 1e-5
+    here = fixed.at(mean, log_sd)
+    hessian = fixed.hessian(here)
+    fixed.dim, dim = 100, fixed.dim  # as above the size at which it is kept whole
+    scale = np.concatenate([np.exp(log_sd), np.ones(2)])
+    for j, unit in enumerate(np.eye(4)):
+        move = step * unit * scale
+        sides = []
+        for sign in (1, -1):
+            point = fixed.at(mean + sign * move[:2], log_sd + sign * move[2:])
+            # in the coordinates of `here`
+            sides.append(fixed.gradient(point) * scale / np.append(np.exp(point.log_sd), [1, 1]))
+        np.testing.assert_allclose((sides[0] - sides[1]) / (2 * step), hessian[j], atol=1e-6)
+    fixed.dim = dim
+    by_products = FixedDraws.product.__get__(fixed)
+    np.testing.assert_allclose(by_products(here)(np.ones(4)), hessian.sum(axis=0), atol=1e-10)
+
+
+def test_steihaug_stops_at_the_edge_and_at_negative_curvature():
+    inside = steihaug(np.array([1.0, 0.0]), lambda p: np.array([2.0, 1.0]) * p, 10.0)
+    assert (inside.move.tolist(), inside.at_edge) == ([-0.5, 0.0], False)
+    for bend in (2.0, -2.0):
+        cut = steihaug(np.array([1.0, 0.0]), lambda p, bend=bend: bend * p, 0.1)
+        assert cut.at_edge
+        assert cut.promise > 0
+        np.testing.assert_allclose(cut.move, [-0.1, 0.0])
+
+
+LINEAR_RESPONSE_REFUSED = [
+    ({"mean_field": families.FullRankNormal}, TypeError, "`mean_field`.*FullRankNormal"),
+    ({"dim": 3}, ValueError, "`mean_field`.*dimension, 2; got 3"),
+    ({"num_draws": 5}, ValueError, "`num_draws`.*even.*5"),
+    ({"at": 50.0}, ValueError, "`mean_field` should be at an optimum"),
+]
+
+
+@pytest.mark.usefixtures("as_users_see_it")
+@pytest.mark.parametrize(("change", "error", "words"), LINEAR_RESPONSE_REFUSED)
+def test_linear_response_refuses(change, error, words):
+    kind = change.get("mean_field", families.MeanFieldNormal)
+    q = kind.init(jnp.full(change.get("dim", 2), change.get("at", 0.0)))
+    target = vikl.Target.from_density(lambda x: -jnp.sum(jnp.log1p(x**2)), jnp.zeros(2))
+    with pytest.raises(error, match=words):
+        methods.linear_response_covariance(
+            target, q, jax.random.key(0), change.get("num_draws", 64)
+        )
 
 
 # -- standing still

@@ -245,11 +245,11 @@ def _fit_by_method(target: Target, family: Any, method: Method, options: _Option
     )  # fmt: skip
     found = method.run(target, request)
     weighted = _Judge(target, options.judge_key)(found.family)
-    history = dict(found.history) or {  # of a method without rounds: its one result
-        "step": np.asarray([found.num_gradients], float),
-        "elbo": np.asarray([weighted.elbo]),
-        "elbo_std_error": np.asarray([weighted.elbo_std_error]),
-    }
+    history = dict(found.history) or {"step": np.asarray([found.num_gradients], float)}
+    if "elbo" not in history:  # of a method that looks at it at the end only
+        before = np.full(len(history["step"]) - 1, np.nan)
+        history["elbo"] = np.append(before, weighted.elbo)
+        history["elbo_std_error"] = np.append(before, weighted.elbo_std_error)
     ending = _judge_support(found.ending, weighted)
     return Posterior(
         target, found.family, ending, history, weighted, found.num_gradients, 0.0, 0.0,

@@ -18,5 +18,7 @@ from ..fitting._method import Method as Method
 from ._batch_and_match import BatchAndMatch as BatchAndMatch
 from ._batch_and_match import constant_regularization as constant_regularization
 from ._batch_and_match import decaying_regularization as decaying_regularization
+from ._deterministic import DeterministicADVI as DeterministicADVI
 from ._laplace import Laplace as Laplace
+from ._linear_response import linear_response_covariance as linear_response_covariance
 from ._score_matching import GaussianScoreMatching as GaussianScoreMatching
