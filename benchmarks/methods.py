@@ -12,7 +12,6 @@ import argparse
 import importlib.util
 import os
 import sys
-import time
 import zlib
 from collections.abc import Callable
 from pathlib import Path
@@ -93,7 +92,6 @@ def rows_of(problem: Problem, args: argparse.Namespace, cache: dict) -> list[dic
     for name in args.methods:
         method, scores, statuses, seconds = METHODS[name](), [], [], []
         for seed in range(args.seeds):
-            started = time.process_time()
             try:
                 post = vikl.fit(target, method=method, key=jax.random.key(seed), progress=False)
             except ValueError as error:
