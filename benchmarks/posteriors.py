@@ -28,8 +28,9 @@ from _problems import Problem, as_numpyro, own
 
 import vikl
 from vikl.diagnostics import WeightedDraws
+from vikl.fitting._ascend import Goal, ascend
 from vikl.fitting._evaluate import Evaluator
-from vikl.fitting._natural import Moments, ascend, draw_noise
+from vikl.fitting._natural import Moments, draw_noise
 
 _NOISE = 4000  # draws behind ELBO gap and k-hat, the same for every fit of a target
 
@@ -115,8 +116,8 @@ def best_normal(problem: Problem, start: Fit, cache: dict[str, np.ndarray]) -> M
             cov = np.cov(problem.draws.T).reshape(problem.dim, -1)
             starts.append(Moments(problem.draws.mean(0), np.linalg.cholesky(cov)))
         runs = [
-            ascend(Evaluator(target, (num,)), q, np.random.default_rng(0), num_draws=num,
-                   max_rounds=60, tolerance=1e-4)
+            ascend(Evaluator(target, (num,)), q, np.random.default_rng(0),
+                   Goal(1e-5, 1e-4, 40), num_draws=num)
             for q in starts
         ]  # fmt: skip
         best = max(runs, key=lambda run: run.elbo).moments

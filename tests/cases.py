@@ -41,12 +41,23 @@ def _full_rank(dim: int) -> families.Family:
     return families.FullRankNormal.from_moments(_loc(dim), tril)
 
 
+def _low_rank(dim: int) -> families.Family:
+    factor = jnp.stack([jnp.linspace(0.4, -0.3, dim)] * min(dim, 2), axis=1)
+    return families.LowRankNormal(_loc(dim), jnp.log(_scales(dim)), factor)
+
+
 FAMILIES = {
     "MeanFieldNormal": FamilyCase(
         lambda dim: families.MeanFieldNormal.init(jnp.zeros(dim)), _mean_field
     ),
     "FullRankNormal": FamilyCase(
         lambda dim: families.FullRankNormal.init(jnp.zeros(dim)), _full_rank
+    ),
+    "LowRankNormal": FamilyCase(
+        lambda dim: families.LowRankNormal(
+            jnp.zeros(dim), jnp.zeros(dim), jnp.zeros((dim, min(dim, 2)))
+        ),
+        _low_rank,
     ),
 }
 

@@ -20,4 +20,5 @@ from ._base import from_noise as from_noise
 from ._base import mean as mean
 from ._base import std as std
 from ._full_rank import FullRankNormal as FullRankNormal
+from ._low_rank import LowRankNormal as LowRankNormal
 from ._mean_field import MeanFieldNormal as MeanFieldNormal

@@ -18,19 +18,26 @@ from .._typing import PRNGKey
 from ..families import Family, FullRankNormal, MeanFieldNormal
 from ..target import Target
 from ._arguments import check_start
+from ._ascend import Goal, ascend
 from ._ascent import Climb, climb, newton
 from ._callback import Snapshot, call_back
 from ._evaluate import Evaluator
-from ._natural import DIAGONAL, FULL, Ascent, Moments, Round, Row, ascend, draw_noise
+from ._natural import DIAGONAL, FULL, Ascent, Moments, Round, Row, draw_noise
+from ._pool import Pool
 from ._progress import Bar, wants_bar
 from ._status import Ending
 from ._unsettled import unsettled
 
 _STARTS = 8
 _SPREAD = 2.0  # starts are uniform within this of the first, in unconstrained units (as in Stan)
-_TOLERANCE = 0.04  # nats: what remains of bias and noise
-_MAX_ROUNDS = 60
+_FINE, _COARSE = 0.0008, 0.04  # nats of remaining bias and noise: aimed at, and settled for
+_GRADIENTS = 4800  # spent where the fine tolerance asks for them
+_ROUNDS_AT_LEAST = 32
 _WIDEST = 1e15  # a mode wider than this is flat: there is no curvature to trust
+_BROAD_ROUNDS = (3, 19)  # of a second opinion: to be near the first, and to be better
+_DOUBTFUL_ROUNDS = 8  # for a mode that no climb has reached
+_NEAR_NATS = 10.0  # and one for each parameter
+_NEWTON_ROUNDS = (12, 5)  # for the first mode, and for each other
 _MOST_MODES = 3  # distinct modes that are looked at closely
 _CLOSE_NATS = 10.0  # modes whose evidence is this close are compared by their ELBO
 _POOR_EFFICIENCY = 0.2  # relative effective sample size: see the study of fits in the tests
@@ -97,7 +104,7 @@ class Automatic:
         dim = target.dim
         self.num_starts = num_starts or _STARTS
         self.num_draws = max(64, 4 * dim)
-        self.max_rounds = max_rounds or _MAX_ROUNDS
+        self.given_rounds = max_rounds
         self.shape = FULL if family is FullRankNormal else DIAGONAL
         self.evaluate = Evaluator(target, (self.num_starts, self.num_draws))
         seed = np.asarray(jax.random.key_data(key)).astype(np.uint32).ravel().tolist()
@@ -107,6 +114,7 @@ class Automatic:
         self.began = time.monotonic()
         self.stopped = self.because = ""
         self.rounds = 0
+        self.peaked = True  # whether some climb reached a mode
         self.starts: list[Start] = []
         self.notes: list[str] = []
         self.precision = float(np.finfo(target.dtype).eps)
@@ -114,8 +122,7 @@ class Automatic:
     def go(self) -> AutomaticFit:
         """Run to an ending."""
         best: Ascent | None = None
-        budget = self.max_rounds * self.num_draws
-        with Bar(budget, wants_bar(self.progress), unit="gradient") as bar:
+        with Bar(self.budget, wants_bar(self.progress), unit="gradient") as bar:
             self.bar = bar
             try:
                 best = self._from_modes()
@@ -130,6 +137,7 @@ class Automatic:
 
     def _from_modes(self) -> Ascent | None:
         climbs = climb(self.evaluate, self._start_points(), self.precision)
+        self.peaked = any(one.done == "converged" for one in climbs)
         self._tell("climbing")
         modes = self._distinct(climbs)
         if not modes:
@@ -138,7 +146,7 @@ class Automatic:
         rivals = [m for m in modes if m.log_evidence > top - _CLOSE_NATS]
         self.current = self._moments(modes[0])
         if len(rivals) <= 1:
-            return self._ascend(self.current, self.max_rounds // 3)
+            return self._ascend(self.current, self._most_of_it(), _COARSE)
         shorts = [self._ascend(self._moments(m), max_rounds=4) for m in rivals]
         best = max(shorts, key=lambda a: a.elbo)
         apart = [a for a in shorts if a is best or _apart(a.moments, best.moments)]
@@ -148,28 +156,35 @@ class Automatic:
                 f"{', '.join(f'{a.elbo:.2f} ± {a.elbo_std_error:.2f}' for a in apart)}); "
                 "the fit covers one of them"
             )
-        return self._ascend(best.moments, self.max_rounds // 3)
+        return self._ascend(best.moments, self._most_of_it(), _COARSE)
 
     def _second_opinion(self, best: Ascent | None) -> Ascent:
         """Try a broad start where there is no fit yet or where the weights say it is poor."""
         if best is not None and (self.stopped or self._efficiency(best) >= _POOR_EFFICIENCY):
             return best
         start = np.asarray(self.target.start, np.float64)
-        broad = self._ascend(Moments(start, np.eye(len(start))), self.max_rounds // 3)
+        broad = self._ascend(Moments(start, np.eye(len(start))), _BROAD_ROUNDS[0], _COARSE)
+        near = best is None or not self.peaked or broad.elbo > best.elbo - _NEAR_NATS - len(start)
+        if near and not broad.converged and not self.stopped:
+            broad = self._ascend(broad.moments, _BROAD_ROUNDS[1], _COARSE)
         if best is None or not np.isfinite(best.elbo):
             kept = best is None or bool(np.isfinite(broad.elbo))
         else:
-            doubt = np.hypot(broad.elbo_std_error, best.elbo_std_error)
-            kept = bool(np.isfinite(doubt) and broad.elbo > best.elbo + 2 * doubt)
+            surely = [a.elbo - 2 * a.elbo_std_error for a in (broad, best)]
+            kept = bool(broad.elbo > best.elbo and surely[0] > surely[1])
+        if kept:
+            self.notes = [note for note in self.notes if "distinct modes" not in note]
         note = "kept: higher ELBO" if kept else "not kept: lower ELBO"
         self.starts.append(Start("broad normal", np.nan, np.nan, note))
         return broad if best is None or kept else best
 
     def _finish(self, best: Ascent) -> Ascent:
-        """Spend what is left of the rounds on a fit that has not settled."""
-        if best.converged or self.stopped or self.rounds >= self.max_rounds:
+        """Spend what is left of the budget on what noise the fit still has."""
+        if best.noise < _FINE or self.stopped or self._rounds_left() < 2:
             return best
-        more = self._ascend(best.moments)
+        more = self._ascend(best.moments, pool=best.pool)
+        if best.converged and not more.converged and not self.stopped:
+            return best
         more.history = [*best.history, *more.history]
         return more
 
@@ -197,19 +212,22 @@ class Automatic:
     def _distinct(self, climbs: list[Climb]) -> list[Mode]:
         """Return the distinct modes, best evidence first, each with its curvature."""
         modes: list[Mode] = []
+        looked = 0
         order = sorted(climbs, key=lambda c: -c.value)
         for one in order:
             if one.done == "unbounded" or not np.isfinite(one.value):
                 self.starts.append(Start("climb", one.value, np.nan, one.done))
                 continue
             seen = next((m for m in modes if self._same(m, one)), None)
-            if seen is not None or len(modes) >= _MOST_MODES:
+            if seen is not None or looked >= _MOST_MODES:
                 note, evidence = "not looked at", np.nan
                 if seen is not None:
                     note, evidence = "the same mode", seen.log_evidence
                 self.starts.append(Start("climb", one.value, evidence, note))
                 continue
-            x, scale, value = newton(self.evaluate, one.x, one.scale())
+            looked += 1
+            rounds = _NEWTON_ROUNDS[min(looked, 2) - 1]
+            x, scale, value = newton(self.evaluate, one.x, one.scale(), rounds)
             mode = Mode(x, scale, value)
             if not (np.abs(scale).max() < _WIDEST and np.isfinite(mode.log_evidence)):
                 self.starts.append(Start("climb", one.value, np.nan, "no curvature"))
@@ -227,16 +245,39 @@ class Automatic:
         drop = mode.log_density - one.value
         return distance < 3.0 or 0.5 * distance**2 < 2.0 * drop + 2.0
 
-    def _ascend(self, start: Moments, max_rounds: int | None = None) -> Ascent:
-        left = max(self.max_rounds - self.rounds, 1)
+    @property
+    def budget(self) -> int:
+        """The gradients that may be spent, more or less."""
+        if self.given_rounds is not None:
+            return self.given_rounds * self.num_draws
+        return max(_GRADIENTS, _ROUNDS_AT_LEAST * self.num_draws)
+
+    def _rounds_left(self) -> int:
+        if self.given_rounds is not None:
+            return self.given_rounds - self.rounds
+        return (self.budget - self.evaluate.num_gradients) // self.num_draws
+
+    def _most_of_it(self) -> int:
+        """Return the rounds of a first fit: something is kept for a second opinion."""
+        left = self._rounds_left()
+        return max(2 * left // 3 if self.peaked else min(left, _DOUBTFUL_ROUNDS), 1)
+
+    def _ascend(
+        self,
+        start: Moments,
+        max_rounds: int | None = None,
+        fine: float = _FINE,
+        pool: Pool | None = None,
+    ) -> Ascent:
+        left = max(self._rounds_left(), 1)
         ascent = ascend(
             self.evaluate,
             start,
             self.rng,
+            Goal(fine, _COARSE, left if max_rounds is None else min(max_rounds, left)),
             num_draws=self.num_draws,
-            max_rounds=left if max_rounds is None else max(min(max_rounds, left), 1),
-            tolerance=_TOLERANCE,
             shape=self.shape,
+            pool=pool,
             first_count=self.evaluate.num_gradients,
             watch=self._watch,
         )
@@ -260,9 +301,8 @@ class Automatic:
         if self.callback is not None:
             record = {"elbo": seen.elbo, "elbo_std_error": seen.elbo_std_error}
             seconds = time.monotonic() - self.began
-            budget = self.max_rounds * self.num_draws
             self.because = call_back(
-                self.callback, Snapshot(used, budget, seconds, record, self._family(q))
+                self.callback, Snapshot(used, self.budget, seconds, record, self._family(q))
             )
             if self.because:
                 self.stopped = "stopped by callback"
@@ -279,7 +319,7 @@ class Automatic:
         """Return the best state known when a stop came early."""
         start = np.asarray(self.target.start, np.float64)
         moments = getattr(self, "current", Moments(start, np.eye(len(start))))
-        return Ascent(moments, [], False, "", -np.inf, np.inf)
+        return Ascent(moments, [], False, "", -np.inf, np.inf, np.inf)
 
     def _family(self, q: Moments) -> Family:
         # in NumPy: each eager operation of JAX is a program to compile in a cold process

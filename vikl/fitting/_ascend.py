@@ -1,0 +1,192 @@
+"""Climbing the ELBO by natural gradients: steps within a trust region, then all draws together."""
+
+import dataclasses
+from collections.abc import Callable
+
+import numpy as np
+
+from ._ascent import Evaluate
+from ._natural import FULL, Ascent, Moments, Round, Row, Shape, draw_noise, summarize
+from ._pool import Pool
+
+_FULL_STEPS = 24  # unit steps first: a normal target is exact after one
+_FAR_NATS = 1.0  # where the gain is more, they go on
+_FULL_STEPS_AT_LEAST = 2
+_SLOWEST, _FASTEST = 0.5, 2.5  # shorter steps where noisy, longer while they keep their way
+_FEWEST, _GROWTH = 4, 1.25  # rounds in a pool when it is first solved, and its growth between
+_SOLVED = 0.01  # of the tolerance: how far a pool is solved, which costs no gradients
+_GROUP = 8  # rounds whose draws are matched together in the pool
+_FAILURES = 10  # shorter and shorter steps in a row that did not improve the ELBO
+
+_SETTLED = "the predicted gain is below its noise"
+Watch = Callable[[Moments, int, Round], bool]
+
+
+@dataclasses.dataclass(frozen=True)
+class Goal:
+    """When to stop: at `fine` nats of noise, or with `coarse` when `max_rounds` are spent."""
+
+    fine: float
+    coarse: float
+    max_rounds: int
+
+
+class _Noise:
+    """Standard normal rows, a round at a time, whose moments are matched as far as is unbiased.
+
+    On the way, each round is matched by itself, so that a step on a normal is exact. In the pool
+    that would be a bias for heavy tails (matched rows have light ones), so there the rows of
+    several rounds are matched together.
+    """
+
+    def __init__(self, rng: np.random.Generator, num: int, dim: int) -> None:
+        self.rng, self.num, self.dim = rng, num, dim
+        self.pool: list[np.ndarray] = []
+
+    def draw(self, pooled: bool) -> np.ndarray:
+        if not pooled:
+            return draw_noise(self.rng, self.num, self.dim, matched=True)
+        if not self.pool:
+            rows = draw_noise(self.rng, _GROUP * self.num, self.dim, matched=True)
+            half = rows[: len(rows) // 2].reshape(_GROUP, -1, self.dim)
+            self.pool = [np.concatenate([h, -h]) for h in half]
+        return self.pool.pop()
+
+
+def ascend(
+    evaluate: Evaluate,
+    q: Moments,
+    rng: np.random.Generator,
+    goal: Goal,
+    *,
+    num_draws: int,
+    shape: Shape = FULL,
+    pool: Pool | None = None,
+    first_count: int = 0,
+    watch: Watch | None = None,
+) -> Ascent:
+    """Climb the ELBO by natural gradients until the predicted gain is below its own noise.
+
+    Unit steps with matched draws first, each within a trust region of the KL, longer while they
+    keep their direction. A step whose ELBO is worse than the best by more than its error is taken
+    back and a quarter of it tried. When the gain is no longer clear of its noise, all further
+    draws are pooled, and q is where the natural gradient over the pool vanishes, until sampling
+    noise costs it less than `goal.fine` nats. `watch`, called after each round with q, the
+    gradients used so far and what was seen, stops the run by returning True. `pool` goes on from an
+    earlier run's.
+    """
+    run = _Run(evaluate, q, rng, goal, num_draws, shape, first_count, watch)
+    run.pool = Pool(shape) if pool is None else pool
+    return run.go()
+
+
+class _Run:
+    """The state of one call of `ascend`."""
+
+    def __init__(self, evaluate, q, rng, goal, num_draws, shape, first_count, watch):
+        dim = len(q.mean)
+        self.evaluate, self.q, self.goal, self.shape = evaluate, q, goal, shape
+        self.num_draws, self.used, self.watch = num_draws, first_count, watch
+        self.noise = _Noise(rng, num_draws, dim)
+        self.trust, self.widest = dim / 4 + 1.0, 1.0 * dim + 2.0
+        # a sum of n squared noises is within this factor of its mean
+        self.doubt = 1 + 6 * float(np.sqrt(2 / shape.count(dim)))
+        self.pool = Pool(shape)
+        self.pooled: Round | None = None  # what the pool says of its own q
+        self.next_solve = 0.0
+        self.best: Moments | None = None
+        self.best_round: Round | None = None
+        self.failures, self.speed = 0, 1.0
+        self.before: Round | None = None
+        self.history: list[Row] = []
+
+    def go(self) -> Ascent:
+        """Run to an ending."""
+        for _ in range(self.goal.max_rounds):
+            noise = self.noise.draw(len(self.pool) > 0)
+            values, gradients = self.evaluate(self.q.mean + noise @ self.q.scale.T)
+            seen = summarize(values, gradients, self.q, noise, self.shape)
+            self.used += self.num_draws
+            self.history.append(Row(self.used, seen.elbo, seen.elbo_std_error, self.q.entropy))
+            if self.watch is not None and self.watch(self.q, self.used, seen):
+                return self._result(False, "stopped by the caller")
+            if self.best_round is not None and _worse(seen, self.best_round):
+                if not self._retreat():
+                    return self._result(False, "no step improved the ELBO")
+            elif not self._advance(seen):
+                self.pool.add(self.q, noise, values, gradients)
+                if self._solve():
+                    return self._result(True, _SETTLED)
+        if len(self.pool):
+            self._solve(last=True)
+        pooled, coarse = self.pooled, self.goal.coarse
+        if pooled is not None and pooled.noise < coarse and pooled.gain < coarse:
+            return self._result(True, _SETTLED)
+        return self._result(False, "the budget is spent")
+
+    def _retreat(self) -> bool:
+        """Take a shorter step from the best round, or look there again; False: give up."""
+        assert self.best is not None
+        assert self.best_round is not None
+        self.failures += 1
+        self.trust /= 4
+        self.pool, self.pooled = Pool(self.shape), None
+        if self.failures > _FAILURES:
+            return False
+        lucky = self.best_round.elbo - self.best_round.elbo_std_error
+        self.best_round = dataclasses.replace(self.best_round, elbo=lucky)
+        if self.failures % 3 == 0:
+            self.q, self.best_round = self.best, None  # a fresh look
+        else:
+            self.q = self.shape.update(self.best, self.best_round, 1.0, self.trust)
+        return True
+
+    def _advance(self, seen: Round) -> bool:
+        """Step on from a round that is not worse, where it says clearly where to."""
+        if self.best_round is None or seen.elbo > self.best_round.elbo:
+            self.best, self.best_round, self.failures = self.q, seen, 0
+        self.trust = min(2 * self.trust, self.widest)
+        rounds, before, self.before = len(self.history) - 1, self.before, seen
+        # matched draws have less noise than their halves say, so at first it is ignored
+        noise = 0.0 if rounds < _FULL_STEPS_AT_LEAST else seen.noise
+        clear = seen.gain > max(self.goal.fine, self.doubt * noise)
+        long = rounds >= _FULL_STEPS and seen.gain < _FAR_NATS
+        if len(self.pool) or long or not clear:
+            return False
+        overlap = seen.overlap(before) if before is not None else 0.0
+        same = before is not None and overlap > 0.6 * np.sqrt(seen.gain * before.gain)
+        self.speed = min(1.3 * self.speed, _FASTEST) if same else 1.0
+        rate = self.speed * max(1 - noise / seen.gain, _SLOWEST)
+        self.q = self.shape.update(self.q, seen, rate, self.trust)
+        return True
+
+    def _solve(self, last: bool = False) -> bool:
+        """Move q to where the pool's gradient vanishes, if it is large enough; True: settled."""
+        rounds = len(self.pool) / self.num_draws
+        if not rounds:
+            return False
+        quiet = self.history and rounds <= 1 and self.before.noise < self.goal.fine
+        if not (quiet or last) and rounds < max(self.next_solve, _FEWEST - 0.5):
+            return False
+        self.next_solve = _GROWTH * rounds
+        self.q, self.pooled = self.pool.solve(self.q, _SOLVED * self.goal.fine, self.widest)
+        return self.pooled.noise < self.goal.fine and self.pooled.gain < self.goal.fine
+
+    def _result(self, converged: bool, reason: str) -> Ascent:
+        moments = self.q if self.pooled is not None else self.best or self.q
+        elbo, error, noise = -np.inf, np.inf, np.inf
+        if self.pooled is not None:
+            noise, elbo = self.pooled.noise, self.pooled.elbo
+            error = self.pooled.elbo_std_error
+        elif self.best_round is not None:
+            elbo, error = self.best_round.elbo, self.best_round.elbo_std_error
+        elif self.history:
+            elbo, error = self.history[-1].elbo, self.history[-1].elbo_std_error
+        return Ascent(moments, self.history, converged, reason, elbo, error, noise, self.pool)
+
+
+def _worse(seen: Round, best: Round) -> bool:
+    # an ELBO with a wild error is no excuse for the error
+    error = min(seen.elbo_std_error, 5 * best.elbo_std_error + 1.0)
+    margin = 3 * np.hypot(error, best.elbo_std_error) + 1.0
+    return not seen.elbo > best.elbo - margin
