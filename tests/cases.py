@@ -43,7 +43,7 @@ def _full_rank(dim: int) -> families.Family:
 
 def _low_rank(dim: int) -> families.Family:
     factor = jnp.stack([jnp.linspace(0.4, -0.3, dim)] * min(dim, 2), axis=1)
-    return families.LowRankNormal(_loc(dim), jnp.log(_scales(dim)), factor)
+    return families.LowRankNormal(_loc(dim), jnp.log(0.85 * _scales(dim)), factor)
 
 
 FAMILIES = {

@@ -10,8 +10,9 @@ import pytest
 from cases import METHODS, gaussian_parts, normal_density
 
 import vikl
+from vikl.fitting._ascend import Goal, ascend
 from vikl.fitting._evaluate import Evaluator
-from vikl.fitting._natural import Moments, ascend
+from vikl.fitting._natural import Moments
 from vikl.methods._normals import moments_of
 
 METHOD = pytest.mark.parametrize("name", METHODS)
@@ -119,8 +120,8 @@ def best_normal() -> Moments:
     target = regression_target()
     start = moments_of(fit(target, "Laplace").family)
     return ascend(
-        Evaluator(target, (2000,)), start, np.random.default_rng(0), num_draws=2000,
-        max_rounds=60, tolerance=1e-4,
+        Evaluator(target, (2000,)), start, np.random.default_rng(0), Goal(1e-5, 1e-4, 40),
+        num_draws=2000,
     ).moments  # fmt: skip
 
 

@@ -165,7 +165,7 @@ class _Run:
         rounds = len(self.pool) / self.num_draws
         if not rounds:
             return False
-        quiet = self.history and rounds <= 1 and self.before.noise < self.goal.fine
+        quiet = self.before is not None and rounds <= 1 and self.before.noise < self.goal.fine
         if not (quiet or last) and rounds < max(self.next_solve, _FEWEST - 0.5):
             return False
         self.next_solve = _GROWTH * rounds
