@@ -8,11 +8,11 @@ import jax.numpy as jnp
 import numpy as np
 
 from .._typing import PRNGKey, PyTree
-from ..families import Family, FullRankNormal, MeanFieldNormal
+from ..families import Family, FullRankNormal, LowRankNormal, MeanFieldNormal
 from ..objectives import ReverseKL
 from ..target import Target
 
-FULL_RANK_UP_TO = 200  # parameters; beyond, the automatic method is mean-field
+FULL_RANK_UP_TO = 1000  # parameters; beyond, the automatic method is low-rank plus diagonal
 
 
 def check_key(key: Any) -> PRNGKey:
@@ -80,13 +80,13 @@ def is_plain_reverse_kl(objective: Any) -> bool:
 def has_natural_gradient(family: Any) -> bool:
     """Return whether the automatic method can fit this family."""
     kind = family if isinstance(family, type) else type(family)
-    return family is None or kind in (FullRankNormal, MeanFieldNormal)
+    return family is None or kind in (FullRankNormal, MeanFieldNormal, LowRankNormal)
 
 
 def automatic_family(target: Target, family: Any) -> tuple[type[Family], Family | None]:
     """Return the class to fit, and the instance to start from where one was given."""
     if family is None:
-        return (FullRankNormal if target.dim <= FULL_RANK_UP_TO else MeanFieldNormal), None
+        return FullRankNormal, None
     if isinstance(family, type):
         return family, None
     return type(family), initial_family(target, family)
@@ -100,7 +100,7 @@ def initial_family(target: Target, family: Any) -> Family:
         ValueError: a family of another dimension.
     """
     if family is None:
-        family = FullRankNormal if target.dim <= FULL_RANK_UP_TO else MeanFieldNormal
+        family = FullRankNormal if target.dim <= FULL_RANK_UP_TO else LowRankNormal
     if isinstance(family, type) and issubclass(family, Family):
         init = getattr(family, "init", None)
         if init is None:

@@ -16,11 +16,10 @@ from .._compile import compile_once, record_compiles
 from .._typing import PRNGKey, PyTree
 from ..diagnostics import WeightedDraws, draw_weighted
 from ..estimators import ScoreFunction
-from ..families import Family, MeanFieldNormal, mean
+from ..families import Family, mean
 from ..objectives import Objective, ReverseKL
 from ..target import Target
 from ._arguments import (
-    FULL_RANK_UP_TO,
     as_target,
     automatic_family,
     check_counts,
@@ -36,6 +35,7 @@ from ._load import load_finished
 from ._loop import Loop
 from ._method import Method, Request, check_method
 from ._posterior import Posterior
+from ._special import special_method
 from ._status import Ending
 from ._stochastic import StochasticGradient
 
@@ -79,8 +79,8 @@ def fit(
         data: with a plain log density: what it takes as its second argument; traced. See
             `Target.from_density` for these three.
         family: a class, initialised for the target (standard normal about its start), or an
-            instance to start from. None is full-rank normal up to 200 parameters and mean-field
-            beyond.
+            instance to start from. None is full-rank normal up to 1,000 parameters and low-rank
+            plus diagonal beyond.
         objective: an instance of `vikl.objectives`; minimised.
         optimizer: any optax gradient transformation.
         key: a JAX PRNG key. The same key gives the same bits.
@@ -124,6 +124,8 @@ def fit(
         if method is not None:
             family = check_method(method, target, family, objective, optimizer)
             automatic = True  # in how a checkpoint is kept
+        elif automatic:
+            method = special_method(target, family)
         if automatic and checkpoint is not None:
             done = load_finished(checkpoint, target, key)
             if done is not None:
@@ -227,11 +229,6 @@ def _fit_automatically(target: Target, family: Any, options: _Options) -> Poster
         return None
     weighted = judge(found.family)
     ending = _judge_support(found.ending, weighted)
-    if family is None and kind is MeanFieldNormal:
-        ending = ending.with_note(
-            f"{target.dim} parameters are more than the {FULL_RANK_UP_TO} for which a full-rank "
-            "normal is the default: the family is mean-field, and its sds can be too small"
-        )
     return Posterior(
         target, found.family, ending, found.history, weighted, found.num_gradients, 0.0, 0.0,
         tuple(found.starts),
