@@ -58,14 +58,14 @@ class LowRankClimb(Method):
         evaluate = Evaluator(target, (_STARTS, 2 * _PROBES))
         rng = np.random.default_rng(np.asarray(jax.random.key_data(request.key)).ravel().tolist())
         loc, scale = _mode(evaluate, target, rng)
-        loc, scale = loc.astype(target.dtype), scale.astype(target.dtype)
+        loc, scale = (jnp.asarray(v, target.dtype) for v in (loc, scale))
         steps = request.num_steps or _STEPS
         algorithm = StochasticGradient(
             ReverseKL(StickingTheLanding(), num_samples=_DRAWS),
             optax.adam(optax.cosine_decay_schedule(_RATE, steps)),
         )
-        data = (target, jnp.asarray(loc), jnp.asarray(scale))
-        scaled = Target.from_density(_scaled_density, np.zeros_like(loc), data=data)
+        data = (target, loc, scale)
+        scaled = Target.from_density(_scaled_density, jnp.zeros_like(loc), data=data)
         state, ending, history = Loop(
             algorithm, scaled, _start(request.family, target), request.key, num_steps=steps,
             stop_on_plateau=False, progress=request.progress, callback=request.callback,
