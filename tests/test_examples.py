@@ -15,6 +15,8 @@ from PIL import Image
 EXAMPLES = Path(__file__).parents[1] / "examples"
 SCRIPTS = sorted(path for path in EXAMPLES.glob("*.py") if not path.name.startswith("_"))
 FIGURES = {
+    "gan": ["gan.png"],
+    "vae": ["vae.png"],
     "first_fit": ["marginals.png", "mode_covering_vs_seeking.png"],
     "mode_covering_vs_seeking": ["mode_covering_vs_seeking.png", "mode_covering_vs_seeking.gif"],
 }
@@ -196,6 +198,52 @@ def test_modes_are_found_in_quick_mode_too(runs):
         assert abs(sd - true_sd) < 0.1
     for name in ("left mode", "right mode", "broad optimum", "heavy mode", "light mode"):
         assert text.count(name) == 1
+
+
+def test_vae_says_what_it_learned(runs):
+    text = runs(EXAMPLES / "vae.py")[0].stdout
+    numbers = re.search(rf"^analytic KL\s+({NUMBER})\s+({NUMBER})", text, re.M)
+    assert numbers
+    tenth, last = map(float, numbers.groups())
+    assert -27.5 < tenth < last  # two latents: about -25.5 at epoch 10 and -24.7 at epoch 20
+    assert -25.7 < last < -23.7
+    row = re.search(rf"^2 latents, analytic KL((?:\s+{NUMBER}){{5}})$", text, re.M)
+    assert row
+    distortion, rate, active, elbo, weighted = map(float, row.group(1).split())
+    assert abs(distortion + rate + elbo) < 0.02
+    assert 0.5 < rate < 4
+    assert active == 2
+    assert elbo < weighted < elbo + 2
+    ppca = re.search(rf"ELBO ({NUMBER}) to ({NUMBER}); probabilistic PCA ({NUMBER})", text)
+    assert ppca
+    start, end, best = map(float, ppca.groups())
+    assert best == 0.006
+    assert start < -10 < best - 1 < end < best
+
+
+def test_gan_agrees_with_the_optima_it_names(runs):
+    text = runs(EXAMPLES / "gan.py")[0].stdout
+    bounds = re.findall(rf"^.{{22}}\s*({NUMBER})\s+({NUMBER})\s+({NUMBER})$", text, re.M)
+    assert len(bounds) == 4
+    for true, tight, loose in np.array(bounds, float):
+        assert abs(tight - true) < 0.02
+        assert loose < true - 0.01
+    assert float(text.split("largest difference")[1].split()[0]) < 1e-5
+    lowest = re.findall(rf"^(.{{22}}).+   ([a-z]+) ({NUMBER})$", text, re.M)
+    found = [(how.strip(), name, float(value)) for how, name, value in lowest]
+    truth = [
+        ("forward KL(p||q)", "covers", 0.7236),
+        ("reverse KL(q||p)", "left", 0.6931),
+        ("Jensen-Shannon", "covers", 0.2010),
+        ("non-saturating, exact", "left", 0.2616),
+        ("forward KL(p||q)", "covers", 0.4856),
+        ("reverse KL(q||p)", "left", 0.3551),
+        ("Jensen-Shannon", "left", 0.1167),
+        ("non-saturating, exact", "left", 0.1218),
+    ]
+    assert [row[:2] for row in found] == [row[:2] for row in truth]
+    for (_, _, value), (_, _, exact) in zip(found, truth):
+        assert abs(value - exact) < 2e-3
 
 
 def test_references_agree_with_the_closed_form():

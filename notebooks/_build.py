@@ -1,0 +1,60 @@
+"""Run the notebooks and write each beside its text form, outputs included.
+
+    python notebooks/_build.py            # all of them
+    python notebooks/_build.py NAME ...   # some
+
+The text form (`.py`, jupytext's percent format) is the one to edit; the `.ipynb` is made from it.
+"""
+
+import argparse
+import os
+from pathlib import Path
+
+import jupytext
+import nbformat
+from nbclient import NotebookClient
+
+FOLDER = Path(__file__).parent
+# tqdm asks for widgets that nobody needs here
+os.environ.setdefault("PYTHONWARNINGS", "ignore:IProgress not found")
+
+
+def sources() -> dict[str, Path]:
+    """Return the text forms by name."""
+    return {p.stem: p for p in sorted(FOLDER.glob("*.py")) if not p.stem.startswith("_")}
+
+
+def execute(path: Path, timeout: int = 600) -> nbformat.NotebookNode:
+    """Run the text form of a notebook from top to bottom and return it with its outputs."""
+    notebook = jupytext.read(path)
+    for number, cell in enumerate(notebook.cells):
+        cell["id"] = f"{path.stem[:40].replace('_', '-')}-{number}"  # not random: for diffs
+    NotebookClient(
+        notebook, timeout=timeout, kernel_name="python3", resources={"metadata": {"path": FOLDER}}
+    ).execute()
+    return notebook
+
+
+def without_history(notebook: nbformat.NotebookNode) -> nbformat.NotebookNode:
+    """Drop what changes from run to run and from machine to machine: times, versions, names."""
+    kernel = {"display_name": "Python 3", "language": "python", "name": "python3"}
+    notebook.metadata = nbformat.from_dict(
+        {"jupytext": {"formats": "ipynb,py:percent"}, "kernelspec": kernel}
+    )
+    for cell in notebook.cells:
+        cell.metadata.pop("execution", None)
+    return notebook
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
+    parser.add_argument("names", nargs="*", metavar="NAME", help="without the ending")
+    known = sources()
+    for name in parser.parse_args().names or known:
+        notebook = without_history(execute(known[name]))
+        nbformat.write(notebook, FOLDER / f"{name}.ipynb")
+        print(f"{name}.ipynb")
+
+
+if __name__ == "__main__":
+    main()
