@@ -73,7 +73,8 @@ def numpyro_run(x: jax.Array, estimator: str, num_epochs: int) -> tuple[Callable
 
     def trained(name):  # NumPyro calls a parameter that can be called, such as a network
         leaves, shape = jax.tree.flatten(getattr(start, name))
-        found = numpyro.param(name, dict(enumerate(leaves)))
+        start_value: Any = dict(enumerate(leaves))
+        found: Any = numpyro.param(name, start_value)
         return jax.tree.unflatten(shape, list(found.values()))
 
     def model(rows):

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import matplotlib as mpl
 import matplotlib.pyplot as plt
 import numpy as np
+from matplotlib.patches import Circle
 
 mpl.use("Agg")
 STYLES = ("-", (0, (5, 1.5)), (0, (1.2, 1.2)))
@@ -72,7 +73,7 @@ def draw_map(ax: Any, model: Any, test: Any, labels: np.ndarray) -> None:
             )
     reach = float(np.abs(loc).max()) * 1.05
     for radius in (1, 2):
-        ax.add_patch(mpl.patches.Circle((0, 0), radius, fill=False, color="0.7", lw=0.7))
+        ax.add_patch(Circle((0, 0), radius, fill=False, color="0.7", lw=0.7))
         ax.text(
             0,
             -radius,

@@ -21,7 +21,7 @@ BATCH, HIDDEN, PIXELS = 100, 200, 64
 
 def load_binary_digits() -> tuple[jax.Array, jax.Array, np.ndarray]:
     """Return 1500 training and 297 test images, black and white, and the test labels."""
-    digits = load_digits()
+    digits: Any = load_digits()
     order = np.random.default_rng(0).permutation(len(digits.data))
     images = (np.asarray(digits.data)[order] >= 8).astype(np.float32)
     return jnp.asarray(images[:1500]), jnp.asarray(images[1500:]), digits.target[order][1500:]

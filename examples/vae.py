@@ -16,6 +16,7 @@ The 1797 digits that scikit-learn brings, black and white, 1500 of them for trai
 import argparse
 import time
 from pathlib import Path
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -87,7 +88,8 @@ def take_apart(models, data, num_draws):
 
 def linear_against_pca(latents, num_epochs):
     """Train a linear VAE on grey images; print its ELBO beside probabilistic PCA's likelihood."""
-    grey = np.asarray(load_digits().data, np.float64) / 16
+    digits: Any = load_digits()
+    grey = np.asarray(digits.data, np.float64) / 16
     best = probabilistic_pca(grey, latents)
     x = jnp.asarray(grey, jnp.float32)
     schedule = optax.cosine_decay_schedule(2e-2, num_epochs * 17)
