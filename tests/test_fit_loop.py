@@ -11,6 +11,7 @@ from cases import gaussian_parts, small_target
 import vikl
 from vikl.families import FullRankNormal, MeanFieldNormal
 from vikl.fitting import StochasticGradient
+from vikl.fitting._chunk import ROW_LIMIT, accepted_rows, run_chunk
 from vikl.fitting._loop import Loop, cell_end
 from vikl.objectives import ReverseKL
 
@@ -66,6 +67,42 @@ def test_chunks_do_not_matter():
         assert ending == runs[0][1]
         for name, column in history.items():
             np.testing.assert_array_equal(column, runs[0][2][name])
+
+
+def test_a_chunk_is_so_many_single_steps():
+    """Its rows too, and where single steps are rejected: here wherever a draw is above 1.5."""
+    target = vikl.Target.from_density(
+        lambda x: jnp.where(jnp.any(x > 1.5), jnp.nan, -0.5 * jnp.sum(x**2)), jnp.zeros(2)
+    )
+    algorithm = StochasticGradient(ReverseKL(num_samples=1), optax.adam(0.05))
+    key, num = jax.random.key(3), 40
+    start = algorithm.init(MeanFieldNormal.init(jnp.zeros(2)))
+    state, record = run_chunk(algorithm, start, target, key, np.asarray(num, np.int32))
+    single, rows, step = start, [], eqx.filter_jit(algorithm.step)
+    for i in range(num):
+        before = int(single.rejected)
+        single, info = step(single, target, jax.random.fold_in(key, i))
+        accepted = int(single.rejected) == before
+        rows.append([*(float(info[name]) for name in ("elbo", "loss")), float(accepted)])
+    rows = np.array(rows)
+    assert 0 < int(single.rejected) < num / 2
+    np.testing.assert_array_equal(np.asarray(record)[:num, -1], rows[:, -1])
+    np.testing.assert_allclose(
+        accepted_rows([np.asarray(record)[:num]]), rows[rows[:, -1] == 1, :2], rtol=1e-4, atol=1e-5
+    )
+    assert (int(state.step), int(state.rejected)) == (num, int(single.rejected))
+    assert float(state.step_scale) == pytest.approx(float(single.step_scale))
+    np.testing.assert_allclose(state.family.loc, single.family.loc, rtol=1e-4, atol=1e-6)
+
+
+def test_a_chunk_ends_where_steps_keep_being_rejected():
+    target = vikl.Target.from_density(lambda x: jnp.nan * jnp.sum(x), jnp.zeros(2))
+    algorithm = StochasticGradient(ReverseKL(num_samples=1), optax.adam(0.05))
+    start = algorithm.init(MeanFieldNormal.init(jnp.zeros(2)))
+    state, record = run_chunk(algorithm, start, target, jax.random.key(0), np.asarray(40, np.int32))
+    assert int(state.step) == int(state.rejected) == ROW_LIMIT
+    assert not np.asarray(record)[:ROW_LIMIT, -1].any()
+    np.testing.assert_array_equal(state.family.loc, start.family.loc)
 
 
 def test_cells_end_at_steps_that_depend_on_the_step_alone():

@@ -19,17 +19,17 @@ import numpy as np
 
 from .._compile import compile_once
 from .._files import CheckpointError, load_tree, save_tree
-from .._typing import Array, PRNGKey, PyTree
+from .._typing import PRNGKey, PyTree
 from ..families import Family
 from ..target import Target
 from ._callback import Snapshot, call_back
+from ._chunk import LONGEST, ROW_LIMIT, accepted_rows, run_chunk
 from ._progress import Bar, wants_bar
 from ._status import Ending, plateau
 from ._stochastic import GradientState, StochasticGradient
 
 _CHUNK_SECONDS = 0.2
 _CHECKPOINT_SECONDS = 5.0
-_ROW_LIMIT = 10  # rejected steps in a row before going back to the last good cell
 _ROLLBACKS = 5
 _FEWEST_STEPS = 1000  # before standing still counts as evidence
 
@@ -48,51 +48,6 @@ class Run:
 @compile_once
 def _initial(algorithm: StochasticGradient, family: Family) -> GradientState:
     return algorithm.init(family)
-
-
-@compile_once
-def _run_chunk(
-    algorithm: StochasticGradient,
-    state: GradientState,
-    sums: dict[str, Array],
-    target: Target,
-    key: PRNGKey,
-    num_steps: Array,
-) -> tuple[GradientState, dict[str, Array]]:
-    """Take up to `num_steps` steps; stop early where steps keep being rejected."""
-    dynamic, static = eqx.partition(state, eqx.is_array)
-
-    def go_on(carry: tuple) -> Array:
-        return (carry[2] < num_steps) & (carry[0].rejected_in_a_row < _ROW_LIMIT)
-
-    def body(carry: tuple) -> tuple:
-        dynamic, sums, i = carry
-        state = eqx.combine(dynamic, static)
-        new, info = algorithm.step(state, target, jax.random.fold_in(key, state.step))
-        sums = _accumulate(sums, info, new.rejected_in_a_row == 0)
-        return eqx.filter(new, eqx.is_array), sums, i + 1
-
-    dynamic, sums, _ = jax.lax.while_loop(go_on, body, (dynamic, sums, jnp.zeros_like(num_steps)))
-    return eqx.combine(dynamic, static), sums
-
-
-def _accumulate(sums: dict[str, Array], info: dict[str, Array], ok: Array) -> dict[str, Array]:
-    """Add one step to a cell's count, sums and sums of squares about the cell's first value."""
-    values = jnp.stack([jnp.asarray(info[name], jnp.float32) for name in sorted(info)])
-    # shifted by the first value, so that float32 sums of squares keep their digits
-    shift = jnp.where(sums["count"] == 0, jnp.where(ok, values, 0.0), sums["shift"])
-    moved = jnp.where(ok, values - shift, 0.0)
-    return {
-        "count": sums["count"] + ok.astype(jnp.int32),
-        "shift": shift,
-        "sum": sums["sum"] + moved,
-        "square": sums["square"] + moved * moved,
-    }
-
-
-def _no_sums(num: int) -> dict[str, np.ndarray]:
-    zeros = np.zeros(num, np.float32)
-    return {"count": np.zeros((), np.int32), "shift": zeros, "sum": zeros, "square": zeros}
 
 
 def cell_end(step: int, num_steps: int) -> int:
@@ -167,34 +122,31 @@ class Loop:
         while self._step < self.num_steps:
             first, end = self._step, cell_end(self._step, self.num_steps)
             state: GradientState = self.run.state
-            sums: Any = _no_sums(len(self.names))
+            rows: list[np.ndarray] = []
             step, row = first, 0
-            while step < end and row < _ROW_LIMIT:
-                num = min(chunk, end - step)
-                args = (
-                    self.algorithm,
-                    state,
-                    sums,
-                    self.target,
-                    self.key,
-                    np.asarray(num, np.int32),
-                )
-                self.runner = self.runner or _run_chunk.prepare(*args)
-                started = time.monotonic()
-                state, sums = self.runner(*args)
+            while step < end and row < ROW_LIMIT:
+                num = min(chunk, end - step, LONGEST)
+                started, before = time.monotonic(), step
+                state, record = self._chunk(state, num)
                 # one transfer of all that is looked at, which also waits for the result
                 step, row = (int(v) for v in jax.device_get((state.step, state.rejected_in_a_row)))
+                rows.append(np.asarray(record)[: step - before])
                 elapsed = max(time.monotonic() - started, 1e-9)
                 if self.chunk_steps is None and num >= chunk / 2:
                     chunk = max(1, int(num * min(_CHUNK_SECONDS / elapsed, 8.0)))
                 bar.advance(num, self._text())
                 if time.monotonic() - self.began > self.max_seconds:
                     break
-            sums = jax.device_get(sums)
-            ending = self._close_cell(state, sums, first)
+            ending = self._close_cell(state, accepted_rows(rows))
             if ending is not None:
                 return ending
         return Ending("budget spent", f"all {self.num_steps} steps were taken")
+
+    def _chunk(self, state: GradientState, num: int) -> tuple[GradientState, Any]:
+        num_steps = np.asarray(num, np.int32)
+        args = (self.algorithm, state, self.target, self.key, num_steps)
+        self.runner = self.runner or run_chunk.prepare(*args)
+        return self.runner(*args)
 
     def _text(self) -> str:
         for name in ("elbo", "loss"):
@@ -202,14 +154,13 @@ class Loop:
                 return f"{name} {self.run.history[name][-1]:.4g}"
         return ""
 
-    def _close_cell(self, state: GradientState, sums: dict, first: int) -> Ending | None:
+    def _close_cell(self, state: GradientState, rows: np.ndarray) -> Ending | None:
         """Record a cell; go back where it failed; decide whether to end."""
-        count = int(sums["count"])
-        if int(state.rejected_in_a_row) >= _ROW_LIMIT or not _all_finite(state.family):
+        if int(state.rejected_in_a_row) >= ROW_LIMIT or not _all_finite(state.family):
             return self._roll_back(state)
         before, self.run.state = self.run.state, state
-        if count:
-            self._record(before, state, sums, count)
+        if len(rows):
+            self._record(before, state, rows)
         if self.callback is not None:
             ending = self._call_back(state)
             if ending is not None:
@@ -224,12 +175,12 @@ class Loop:
             return Ending("time spent", f"{self.max_seconds:g} seconds passed")
         return None
 
-    def _record(self, before: GradientState, state: GradientState, sums: dict, count: int) -> None:
-        mean = np.asarray(sums["sum"], np.float64) / count
-        square = np.asarray(sums["square"], np.float64) / count
-        error = np.sqrt(np.maximum(square - mean**2, 0.0) / max(count - 1, 1))
-        error = np.where(count > 1, error, np.inf)
-        mean = mean + np.asarray(sums["shift"], np.float64)
+    def _record(self, before: GradientState, state: GradientState, rows: np.ndarray) -> None:
+        mean = rows.mean(axis=0)
+        error = np.full_like(mean, np.inf)
+        if len(rows) > 1:
+            with np.errstate(invalid="ignore"):  # a value of inf, which float32 cannot hold
+                error = rows.std(axis=0, ddof=1) / np.sqrt(len(rows))
         row = {"step": float(state.step)}
         for name, value, std_error in zip(self.names, mean, error):
             row |= {name: float(value), f"{name}_std_error": float(std_error)}
@@ -301,10 +252,8 @@ class Loop:
         """Whether the loss is finite at a state, found by a step from it that is thrown away."""
         if self.runner is None:
             return True
-        one = np.asarray(1, np.int32)
-        sums = _no_sums(len(self.names))
-        _, sums = self.runner(self.algorithm, state, sums, self.target, self.key, one)
-        return int(sums["count"]) > 0
+        _, record = self._chunk(state, 1)
+        return bool(np.asarray(record)[0, -1] == 1.0)
 
     def _header(self) -> dict[str, Any]:
         return {

@@ -95,24 +95,27 @@ class StochasticGradient(eqx.Module):
             return self.objective(eqx.combine(params, static), target, key)
 
         (loss, aux), gradients = jax.value_and_grad(loss_at, has_aux=True)(params)
-        with jax.numpy_dtype_promotion("standard"):  # optax mixes integers and floats
-            updates, optimizer_state = optax.with_extra_args_support(self.optimizer).update(
-                gradients,
-                state.optimizer_state,
-                params,
-                value=loss,
-                grad=gradients,
-                value_fn=lambda p: loss_at(p)[0],
-            )
         # the gradients, not the updates: a reduction of these would compute the optimizer twice
         ok = jnp.isfinite(loss) & _all_finite(gradients)
-        moved = jax.tree.map(
-            lambda p, u: p + (state.step_scale * u).astype(p.dtype), params, updates
-        )
-        params = _choose(ok, moved, params)
+
+        # under `cond` the optimizer writes in place; a choice leaf by leaf would copy every leaf
+        def take(params: PyTree, old: PyTree) -> tuple[PyTree, PyTree]:
+            with jax.numpy_dtype_promotion("standard"):  # optax mixes integers and floats
+                updates, new = optax.with_extra_args_support(self.optimizer).update(
+                    gradients, eqx.combine(old, fixed), params,
+                    value=loss, grad=gradients, value_fn=lambda p: loss_at(p)[0],
+                )  # fmt: skip
+            moved = jax.tree.map(
+                lambda p, u: p + (state.step_scale * u).astype(p.dtype), params, updates
+            )
+            new = eqx.filter(new, eqx.is_array)
+            return moved, jax.tree.map(lambda a, b: a.astype(b.dtype), new, old)
+
+        old, fixed = eqx.partition(state.optimizer_state, eqx.is_array)
+        params, optimizer_state = jax.lax.cond(ok, take, lambda p, old: (p, old), params, old)
         new = GradientState(
             family=eqx.combine(params, static),
-            optimizer_state=_choose(ok, optimizer_state, state.optimizer_state),
+            optimizer_state=eqx.combine(optimizer_state, fixed),
             step=state.step + 1,
             step_scale=jnp.where(
                 ok, jnp.minimum(state.step_scale * _RECOVERY, 1.0), state.step_scale * _RETREAT
@@ -123,23 +126,22 @@ class StochasticGradient(eqx.Module):
         return new, {"loss": loss, **aux}
 
 
-def _choose(ok: Bool[Array, ""], new: PyTree, old: PyTree) -> PyTree:
-    return jax.tree.map(
-        lambda a, b: jnp.where(ok, a, b).astype(b.dtype) if eqx.is_array(b) else b, new, old
-    )
-
-
 def _all_finite(tree: PyTree) -> Bool[Array, ""]:
-    """Whether every entry is finite, by the largest magnitude of each leaf.
+    """Whether every entry is finite, by the largest magnitudes.
 
     A maximum, axis by axis: a sum has to keep its order, so it is not vectorised, and overflows.
+    Leaves of the same last axis share their reduction: each costs as much as an optimizer's step.
     """
-    ok = jnp.ones((), bool)
+    largest: dict[Any, Array] = {}
     for leaf in jax.tree.leaves(tree):
-        largest = jnp.abs(leaf)
-        while largest.ndim:
-            largest = largest.max(axis=0, initial=0.0)
-        ok &= jnp.isfinite(largest)
+        part = jnp.abs(jnp.atleast_1d(leaf))
+        while part.ndim > 1:
+            part = part.max(axis=0, initial=0.0)
+        kind = (part.shape, part.dtype)
+        largest[kind] = jnp.maximum(largest[kind], part) if kind in largest else part
+    ok = jnp.ones((), bool)
+    for part in largest.values():
+        ok &= jnp.isfinite(part.max(initial=0.0))
     return ok
 
 
