@@ -206,6 +206,14 @@ def test_binary_entropy(precision):
     )
 
 
+def test_it_is_not_a_distance():
+    """Neither symmetric nor bound by the triangle inequality: a detour may be shorter."""
+    p, q, r = jnp.array([0.5, 0.5]), jnp.array([0.7, 0.3]), jnp.array([0.9, 0.1])
+    direct = info.kl_divergence(p, r)
+    assert direct > info.kl_divergence(p, q) + info.kl_divergence(q, r)
+    assert abs(float(direct - info.kl_divergence(r, p))) > 0.1
+
+
 def test_near_equal_in_float32():
     """KL of neighbours: relative error 1e-6 where the textbook sum has no digit left."""
     rng = np.random.default_rng(0)

@@ -10,7 +10,7 @@ from vikl.divergences import generators
 from vikl.info import _checks
 from vikl.info._checks import ArrayInput
 from vikl.info._logits import log_ratio, log_softmax
-from vikl.losses._rows import Mask, finish, labels_as_probabilities, logit_pair
+from vikl.losses._rows import Mask, Number, finish, labels_as_probabilities, logit_pair
 
 _FORWARD = generators.kl()
 
@@ -33,11 +33,11 @@ def _positive(name: str, value: Any, dtype: Any) -> Float[Array, ""]:
 def distillation(
     student_logits: ArrayInput,
     teacher_logits: ArrayInput,
-    temperature: float | Float[Array, ""] = 1.0,
+    temperature: Number = 1.0,
     *,
     divergence: generators.Generator | None = None,
     labels: ArrayInput | None = None,
-    label_weight: float | Float[Array, ""] | None = None,
+    label_weight: Number | None = None,
     where: Mask = None,
 ) -> Float[Array, "..."]:
     """Distillation loss `T^2 D(p || q)`, p = softmax(teacher / T), q = softmax(student / T).

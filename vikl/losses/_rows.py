@@ -5,12 +5,14 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 
-from vikl._typing import Array, Bool, Float
+from vikl._typing import Array, Bool, Float, Shaped
 from vikl.info import _checks
 from vikl.info._checks import ArrayInput
 
-#: A mask: booleans that broadcast to the batch.
-Mask = Bool[Array, "..."] | Bool[np.ndarray, "..."] | bool | None
+#: One number, traced or not (an array of more is refused, with a message).
+Number = float | int | Shaped[Array, "..."]
+#: A mask: booleans that broadcast to the batch (other dtypes are refused, with a message).
+Mask = Shaped[Array, "..."] | Shaped[np.ndarray, "..."] | bool | None
 
 
 def mask_of(where: Mask, batch: tuple[int, ...]) -> Bool[Array, "..."]:
