@@ -12,13 +12,21 @@ import pytest
 from monte_carlo import assert_mean
 from PIL import Image
 
+import vikl
+
 EXAMPLES = Path(__file__).parents[1] / "examples"
 SCRIPTS = sorted(path for path in EXAMPLES.glob("*.py") if not path.name.startswith("_"))
 FIGURES = {
     "gan": ["gan.png"],
     "vae": ["vae.png"],
+    "coding": ["coding.png"],
+    "distillation": ["distillation.png"],
+    "distortion": ["distortion.png"],
     "first_fit": ["marginals.png", "mode_covering_vs_seeking.png"],
+    "focal": ["focal.png"],
+    "maximum_likelihood": ["maximum_likelihood.png"],
     "mode_covering_vs_seeking": ["mode_covering_vs_seeking.png", "mode_covering_vs_seeking.gif"],
+    "policies": ["policies.png"],
 }
 NUMBER = r"-?\d+\.?\d*"
 
@@ -259,3 +267,88 @@ def test_references_agree_with_the_closed_form():
 def test_the_figures_of_the_readme_are_small(name):
     limit = 200e3 if name.endswith(".png") else 1.5e6
     assert 10e3 < (EXAMPLES / "figures" / name).stat().st_size < limit
+
+
+#: How many numbers each of these prints beside a reference, at least.
+BESIDE = {
+    "coding": 24, "distillation": 8, "distortion": 5, "focal": 5, "maximum_likelihood": 25,
+    "policies": 13,
+}  # fmt: skip
+
+
+def beside(text):
+    """Return (words, found, reference, unit of the last digit) of the lines that have them."""
+    rows = []
+    for line in text.splitlines():
+        match = re.fullmatch(r"(.{52}) +(-?\d+\.(\d+)) +(-?\d+\.\d+)", line)
+        if match:
+            words, found, decimals, reference = match.groups()
+            rows.append((words.strip(), float(found), float(reference), 10.0 ** -len(decimals)))
+    return rows
+
+
+def disagreements(rows):
+    """Return the rows whose number is not its reference to a part in 1000 and three last digits."""
+    return [r for r in rows if not abs(r[1] - r[2]) <= 3 * r[3] + 1e-3 * abs(r[2])]
+
+
+@pytest.mark.parametrize("name", BESIDE)
+def test_printed_numbers_agree_with_the_references_beside_them(runs, name):
+    rows = beside(runs(EXAMPLES / f"{name}.py")[0].stdout)
+    assert len(rows) >= BESIDE[name]
+    assert disagreements(rows) == []
+
+
+def test_a_number_that_disagrees_is_seen():
+    line = f"{'KL':<52}{0.4:>13.6f}{0.5:>13.6f}"
+    assert disagreements(beside(line)) == [("KL", 0.4, 0.5, 1e-6)]
+    assert disagreements([("KL", float("nan"), 0.5, 1e-6)])
+
+
+def test_what_the_examples_claim_holds_in_quick_mode_too(runs):
+    text = {name: runs(EXAMPLES / f"{name}.py")[0].stdout for name in BESIDE}
+    accuracy = re.findall(r"^  (?:teacher|student), .*?(0\.\d{3})", text["distillation"], re.M)
+    teacher, by_labels, distilled = (float(a) for a in accuracy)
+    assert teacher > 0.95
+    assert distilled > by_labels + 0.04
+    largest = re.findall(r"^  (exact tilt|TRPO|PPO).* (\d+\.\d+)$", text["policies"], re.M)
+    assert float(dict(largest)["TRPO"]) <= 1.0005
+    assert float(dict(largest)["PPO"]) > 1.05  # a penalty is no constraint
+    short = dict(re.findall(r"^  (.*?)  +\d\.\d+ at first, (\d\.\d+)", text["policies"], re.M))
+    right, _, other, none = sorted(short, key=lambda name: float(short[name]))
+    assert "sequence" in right
+    assert "k1" in none
+    assert float(short[other]) > 3 * float(short[right])
+    assert float(re.search(r"naive: (-?\+?\d\.\d+)", text["focal"])[1]) < 0
+    gain = re.findall(r"^  2 .*\+(\d\.\d+) ± (\d\.\d+)$", text["focal"], re.M)
+    assert gain
+    best = re.findall(
+        r"^by (KL\(.‖.\)) the better model is (N\(\d)", text["maximum_likelihood"], re.M
+    )
+    assert best == [("KL(p‖q)", "N(0"), ("KL(q‖p)", "N(2")]
+
+
+def points_nowhere(text):
+    """Return the files and names in backticks of the tables that do not exist."""
+    lost = []
+    for word in re.findall(r"`([^`]+)`", text[text.index("## From the textbook") :]):
+        name = word.split("(")[0]
+        if name.endswith(".py"):
+            tests = Path(__file__).parent
+            found = (EXAMPLES / name).exists() or (tests / name).exists()
+        elif name.startswith(("vikl.", "losses.")):
+            found = vikl if name.startswith("vikl.") else vikl.losses
+            for part in name.split(".")[1:]:
+                found = getattr(found, part, None)
+        else:
+            continue
+        lost += [] if found else [word]
+    return lost
+
+
+def test_every_sentence_points_to_what_exists():
+    text = (EXAMPLES / "README.md").read_text(encoding="utf-8")
+    assert points_nowhere(text) == []
+    assert points_nowhere(text + "`losses.nothing`, `vikl.fit`, `gone.py`") == [
+        "losses.nothing", "gone.py",
+    ]  # fmt: skip
