@@ -40,6 +40,7 @@ GUESTS = {
     "arviz_base": ["interop/_arviz.py"],
     "arviz_stats": ["interop/_arviz.py"],
     "tqdm": ["fitting/_progress.py"],
+    "blackjax": ["diagnostics/_blackjax.py"],
 }
 
 #: The one late import of a room's own files: rules that need numpyro register when first needed.

@@ -10,6 +10,7 @@ from types import ModuleType
 _EXTRAS = {
     "arviz_base": "arviz",
     "arviz_stats": "arviz",
+    "blackjax": "mcmc",
     "matplotlib": "plot",
     "PIL": "plot",
     "sklearn": "examples",

@@ -1,14 +1,19 @@
 """`check`: gather the evidence about a fit and judge it."""
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jax
 
 from .._typing import PRNGKey
 from ..families import Family
+from ._agreement import disagree, parameter_khats, stationarity, symmetric_kl
+from ._blackjax import mcmc_probe
+from ._bounds import error_bounds
 from ._moments import moment_shifts
 from ._probe import mode_probe
 from ._report import Report
+from ._scores import score_checks
 from ._verdict import Evidence, judge, parameters_off
 from ._weighted import WeightedDraws, draw_weighted
 
@@ -22,12 +27,18 @@ def check(
     weighted: WeightedDraws | None = None,
     converged: bool = True,
     starts_disagree: bool = False,
+    others: Sequence[Any] = (),
+    history: Mapping[str, Any] | None = None,
+    mcmc_steps: int = 0,
 ) -> Report:
     """Say whether a fitted q can be believed, with the evidence and what to do next.
 
-    Three independent looks: importance weights of draws of q (effective sample size, k-hat, the
-    gap between log evidence and ELBO), the means and sds that those weights imply, and a mode
-    probe that climbs from far outside q, because weights cannot show what q never visits.
+    Three independent looks make the verdict: importance weights of draws of q (effective sample
+    size, k-hat, the gap between log evidence and ELBO), the means and sds that those weights imply,
+    and a mode probe that climbs from far outside q, because weights cannot show what q never
+    visits. Beside them the report holds bounds on the errors of means and sds, Stein and Fisher
+    checks, k-hat for each parameter, and how fits from other starts and the record of this one
+    agree with it.
 
     Args:
         target: has `log_density(x)`, `dim`, `names`.
@@ -38,9 +49,15 @@ def check(
         converged: False where the optimiser stopped before it settled. Evidence that the fit is
             good outweighs it; anything less is then "not converged".
         starts_disagree: True where starts of about equal ELBO ended in different distributions.
+        others: fits of the same target from other starts or keys (`posterior`s: what has `family`,
+            `elbo` and `elbo_std_error`), compared with this one by their symmetric KL.
+        history: the record of the fit, judged by `stationarity`.
+        mcmc_steps: more than 0 runs as many steps of NUTS from 16 draws of q (needs blackjax, and
+            some hundred thousand gradients); what they move away from is not "good".
 
     Raises:
         ValueError: `num_draws` is not a positive whole number, or the dimensions differ.
+        ImportError: `mcmc_steps` is not zero and blackjax is not installed.
 
     Example:
         >>> import jax.numpy as jnp
@@ -61,7 +78,18 @@ def check(
         weighted = draw_weighted(target, family, jax.random.fold_in(key, 0), num_draws)
     shifts = moment_shifts(target, family, jax.random.fold_in(key, 2), weighted)
     probe = mode_probe(target, family, jax.random.fold_in(key, 1), weighted)
-    evidence = Evidence(weighted, shifts, probe, converged, starts_disagree)
+    scores = score_checks(target, family, jax.random.fold_in(key, 3), weighted)
+    divergences = symmetric_kl([family, *(other.family for other in others)])
+    starts_disagree = starts_disagree or disagree(
+        [weighted.elbo, *(float(other.elbo) for other in others)],
+        [weighted.elbo_std_error, *(float(other.elbo_std_error) for other in others)],
+        divergences,
+    )
+    mcmc = None
+    if mcmc_steps:
+        mcmc_key = jax.random.fold_in(key, 4)
+        mcmc = mcmc_probe(target, family, mcmc_key, weighted, num_steps=mcmc_steps)
+    evidence = Evidence(weighted, shifts, probe, converged, starts_disagree, mcmc)
     verdict, advice = judge(evidence)
     return Report(
         verdict=verdict,
@@ -78,13 +106,21 @@ def check(
         gap=weighted.log_evidence - weighted.elbo if weighted.num_bad == 0 else float("inf"),
         share_outside=probe.share_outside,
         num_bad=weighted.num_bad,
-        num_gradients=probe.num_gradients,
+        num_gradients=probe.num_gradients
+        + scores.num_gradients
+        + (mcmc.num_gradients if mcmc else 0),
         num_evaluations=weighted.num_draws + weighted.num_draws // 2 + probe.num_evaluations,
         converged=converged,
         starts_disagree=starts_disagree,
         weighted=weighted,
         shifts=shifts,
         probe=probe,
+        parameter_khats=parameter_khats(weighted),
+        bounds=error_bounds(weighted),
+        scores=scores,
+        stationarity=stationarity(history or {}),
+        start_divergences=divergences[0, 1:],
+        mcmc=mcmc,
     )
 
 

@@ -15,6 +15,7 @@ from ._weighted import WeightedDraws
 
 Frame = MeanFieldNormal | FullRankNormal
 CHUNK = 128  # points per call: one program for any number of them
+CHUNK_GRADIENTS = 5  # points per call where the gradient is wanted
 _BATCH = 64
 _DENSE = 1000  # above this dimension the coordinates are scaled, not rotated
 
@@ -82,3 +83,9 @@ def _log_densities(target: Any, family: Any, frame: Any, z: Any) -> tuple[Array,
         return x, target.log_density(x), family.log_prob(x)
 
     return jax.lax.map(one, z, batch_size=_BATCH)
+
+
+@compile_once
+def value_and_grad(target: Any, frame: Any, z: Any) -> tuple[Array, Array]:
+    """Return log p (n,) and its gradient (n, dim) in whitened coordinates, at points `z`."""
+    return jax.vmap(jax.value_and_grad(lambda z: target.log_density(from_noise(frame, z))))(z)

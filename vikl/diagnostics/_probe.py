@@ -9,18 +9,17 @@ import numpy as np
 from jaxtyping import Float
 from numpy import ndarray
 
-from .._compile import compile_once
-from .._typing import Array, PRNGKey
-from ..families import Family, from_noise
+from .._typing import PRNGKey
+from ..families import Family
 from ._climb import Climbs, climb
-from ._frame import Frame, frame_of, unwhiten
+from ._frame import CHUNK_GRADIENTS, Frame, frame_of, unwhiten, value_and_grad
 from ._outside import Laplace, Outside, evidence_inside, laplace, mass_outside
 from ._weighted import WeightedDraws, check_dims, draw_weighted, seed_of
 
 _RADII = (3.0, 6.0, 12.0, 24.0)  # how many times as wide as q the starts are scattered
 _LATER_RADII = (2.0, 4.0, 8.0, 16.0)  # in the second wave and each later one
 _PER_RADIUS = 6
-_CHUNK = 5  # points per call; 25 climbs make five full chunks
+_CHUNK = CHUNK_GRADIENTS  # 25 climbs make five full ones
 _BUDGET = 460
 _SAME = 0.25  # ends closer than this (in q's sds) are one optimum
 _DIP = 0.5  # a path that sinks by less than this (nats) does not separate two optima
@@ -188,18 +187,13 @@ class _Counter:
         padded = np.concatenate([z, np.repeat(z[:1], -len(z) % _CHUNK, axis=0)])
         self.num_gradients += len(padded)
         parts = [
-            _value_and_grad(self.target, self.frame, jnp.asarray(chunk, self.dtype))
+            value_and_grad(self.target, self.frame, jnp.asarray(chunk, self.dtype))
             for chunk in padded.reshape(-1, _CHUNK, z.shape[1])
         ]
         values, gradients = (
             np.concatenate([np.asarray(v) for v in vs]) for vs in zip(*parts, strict=True)
         )
         return values[: len(z)].astype(np.float64), gradients[: len(z)].astype(np.float64)
-
-
-@compile_once
-def _value_and_grad(target: Any, frame: Any, z: Any) -> tuple[Array, Array]:
-    return jax.vmap(jax.value_and_grad(lambda z: target.log_density(from_noise(frame, z))))(z)
 
 
 def _separate(counter: _Counter, climbs: Climbs) -> list[ndarray]:

@@ -4,9 +4,15 @@ import dataclasses
 import math
 
 import numpy as np
+from jaxtyping import Float
+from numpy import ndarray
 
+from ._agreement import Stationarity
+from ._blackjax import McmcProbe
+from ._bounds import ErrorBounds
 from ._moments import MomentShifts
 from ._probe import ModeProbe
+from ._scores import ScoreChecks
 from ._weighted import WeightedDraws
 
 
@@ -38,6 +44,12 @@ class Report:
         weighted: the draws and their weights.
         shifts: fitted against importance-weighted means and sds.
         probe: what climbing from outside q found.
+        parameter_khats: k-hat of the estimate of each coordinate's mean, shape (dim,).
+        bounds: on the errors of q's means and sds.
+        scores: Stein and Fisher checks of the target's gradient at draws of q.
+        stationarity: whether the record of the fit stands still.
+        start_divergences: symmetric KL of this fit and each other one that was given, nats.
+        mcmc: where NUTS went from draws of q, where it was asked for.
 
     Example:
         >>> import jax, jax.numpy as jnp, vikl
@@ -68,6 +80,12 @@ class Report:
     weighted: WeightedDraws
     shifts: MomentShifts
     probe: ModeProbe
+    parameter_khats: Float[ndarray, " dim"]
+    bounds: ErrorBounds
+    scores: ScoreChecks
+    stationarity: Stationarity
+    start_divergences: Float[ndarray, " others"]
+    mcmc: McmcProbe | None
 
     @property
     def word(self) -> str:
@@ -81,8 +99,8 @@ class Report:
     def _evidence(self) -> list[str]:
         khat = "none (constant weights)" if self.khat == -math.inf else f"{self.khat:.2f}"
         draws = (
-            f"{self.weighted.num_draws}, effective {self.ess:.0f} "
-            f"({100 * self.relative_ess:.0f} %), k-hat {khat}, {self.num_bad} not finite"
+            f"{self.weighted.num_draws}, effective {self.ess:.0f} ("
+            f"{100 * self.relative_ess:.0f} %), k-hat {khat}, {self.num_bad} not finite"
         )
         elbo = (
             f"{self.elbo:.4g} ± {self.elbo_std_error:.2g} nats; log evidence "
@@ -94,8 +112,22 @@ class Report:
         )
         cost = f"{self.num_gradients} gradients, {self.num_evaluations} evaluations"
         rows = [("draws", draws), ("ELBO", elbo), ("moments", self._moments())]
+        rows += [("bounds", _inside(self.bounds)), ("gradients", _inside(self.scores))]
+        if self.stationarity.num_cells:
+            rows.append(("record", _inside(self.stationarity)))
+        if len(self.start_divergences):
+            apart = ", ".join(f"{v:.2g}" for v in self.start_divergences)
+            rows.append(("other starts", f"symmetric KL {apart} nats"))
+        if self.mcmc is not None:
+            rows.append(("NUTS", _inside(self.mcmc)))
         rows += [("mass outside", probe), ("cost", cost)]
         return [f"  {name:<13}{text}" for name, text in rows]
+
+    def _worst_khat(self) -> str:
+        worst = int(np.argmax(self.parameter_khats))
+        if not np.isfinite([self.khat, self.parameter_khats[worst]]).all():
+            return ""
+        return f" (worst parameter: {self.parameter_khats[worst]:.2f}, {self.shifts.names[worst]})"
 
     def _moments(self) -> str:
         shifts = self.shifts
@@ -108,3 +140,9 @@ class Report:
             f"{100 * np.expm1(shifts.log_sd_shift[j]):+.0f} ± "
             f"{100 * shifts.log_sd_error[j]:.0f} %"
         )
+
+
+def _inside(evidence: object) -> str:
+    """Return the words of a repr without the name of its class."""
+    text = repr(evidence)
+    return text[text.index("(") + 1 : -1]

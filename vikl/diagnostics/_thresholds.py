@@ -50,3 +50,13 @@ FAR_FROM_HOME = 2.0
 
 #: A larger share of draws at which the log density is NaN or +inf makes the answer meaningless.
 NAN_SHARE = 0.01
+
+#: Up to this k-hat the second moment of the weights, which error bounds need, can be estimated: the
+#: weights' variance is finite below 0.5. Vehtari et al. (2024), section 3.2.
+SECOND_MOMENT_KHAT = 0.5
+
+#: Nats of ELBO within which another start is a rival, and of symmetric KL above which it is another
+#: distribution (two normals half an sd apart in one coordinate: 0.25; three sds apart: 9).
+#: Calibrated by hand on the mixtures of the tests, where rivals differ by more than 9.
+SIMILAR_ELBO = 1.0
+STARTS_DISAGREE = 1.0

@@ -5,6 +5,7 @@ import dataclasses
 import numpy as np
 
 from . import _thresholds as limits
+from ._blackjax import McmcProbe
 from ._moments import MomentShifts
 from ._probe import ModeProbe
 from ._weighted import WeightedDraws
@@ -22,6 +23,18 @@ class Evidence:
     probe: ModeProbe
     converged: bool = True
     starts_disagree: bool = False
+    mcmc: McmcProbe | None = None
+
+    @property
+    def moved_away(self) -> bool:
+        """Whether MCMC from draws of q certainly left q's means or sds."""
+        moved = self.mcmc
+        if moved is None:
+            return False
+        mean = np.abs(moved.mean_shift) - 3 * moved.mean_error
+        sd = np.abs(moved.log_sd_shift) - 3 * moved.log_sd_error
+        kept = (mean <= limits.MEAN_OFF) & (sd <= np.log(limits.SD_OFF_FACTOR))
+        return not kept.all()
 
     @property
     def khat_limit(self) -> float:
@@ -48,6 +61,25 @@ def parameters_off(shifts: MomentShifts) -> tuple[str, ...]:
     size = np.maximum(mean / limits.MEAN_OFF, sd / np.log(limits.SD_OFF_FACTOR))
     size = np.where(np.isnan(size), np.inf, size)
     return tuple(shifts.names[i] for i in np.argsort(-size, kind="stable") if size[i] > 1)
+
+
+def first_look(weighted: WeightedDraws) -> str:
+    """Return what the weights of draws of q say by themselves: never that the fit is good.
+
+    Example:
+        >>> rng = np.random.default_rng(0)
+        >>> first_look(WeightedDraws(np.zeros((900, 1)), 5 * rng.normal(size=900), np.zeros(900)))
+        'q is not the target: 0.5 % of its draws count (k-hat 1.06)'
+    """
+    share = f"{100 * weighted.relative_ess:.2g} % of its draws count (k-hat {weighted.khat:.2f})"
+    if weighted.num_bad:
+        return (
+            f"the log density is not finite at {weighted.num_bad} of {weighted.num_draws} draws of "
+            "q: give the parameters the supports they need"
+        )
+    if weighted.relative_ess < limits.LOW_RELATIVE_ESS:
+        return f"q is not the target: {share}"
+    return f"{share}, which says nothing of modes and tails that q does not reach"
 
 
 def judge(evidence: Evidence) -> tuple[str, str]:
@@ -98,7 +130,8 @@ def _good(evidence: Evidence) -> tuple[str, str] | None:
     heavy = weighted.khat > evidence.khat_limit
     floor = limits.HIGH_RELATIVE_ESS if heavy else limits.LOW_RELATIVE_ESS
     confirmed = weighted.relative_ess >= floor and not parameters_off(evidence.shifts)
-    if not confirmed or weighted.num_bad or evidence.starts_disagree:
+    doubted = weighted.num_bad or evidence.starts_disagree or evidence.moved_away
+    if not confirmed or doubted:
         return None
     verdict = (
         f"good: {100 * weighted.relative_ess:.0f} % of the draws count, no mean or sd needs "

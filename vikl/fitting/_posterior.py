@@ -2,6 +2,8 @@
 
 import dataclasses
 import functools
+import textwrap
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +19,7 @@ from ..diagnostics import WeightedDraws
 from ..families import Family, cov, mean, std
 from ..target import Target
 from ..target._target import named_elements
+from ._arguments import check_counts, check_key
 from ._automatic import Start
 from ._status import Ending
 from ._summary import Summary, summarize
@@ -79,7 +82,8 @@ class Posterior:
 
     def sample(self, key: PRNGKey, num_samples: int = 1000) -> PyTree:
         """Return named, constrained draws, each leaf with a leading axis of `num_samples`."""
-        return _sample(self.target, self.family, jax.random.split(key, num_samples))
+        check_counts(num_samples=num_samples)
+        return _sample(self.target, self.family, jax.random.split(check_key(key), num_samples))
 
     def log_prob(self, x: Float[Array, "*n dim"]) -> Float[Array, "*n"] | Scalar:
         """Return log q at unconstrained flat vectors `x`, shape (dim,) or (n, dim), in nats."""
@@ -113,7 +117,8 @@ class Posterior:
         some repeat where the weights are uneven: `khat` above 0.7 says that they cannot be
         trusted.
         """
-        draw_key, row_key = jax.random.split(key)
+        check_counts(num_samples=num_samples)
+        draw_key, row_key = jax.random.split(check_key(key))
         pool = max(4 * num_samples, len(self.weighted.x))
         fresh = diagnostics.draw_weighted(self.target, self.family, draw_key, pool)
         rows = np.asarray(diagnostics.resample(fresh, row_key, num_samples))
@@ -138,23 +143,58 @@ class Posterior:
 
     @property
     def status(self) -> str:
-        """How the fit ended, in a few fixed words, such as `converged` or `budget spent`."""
-        return self.ending.status
+        """How the fit ended, in a few fixed words, such as `converged` or `budget spent`.
+
+        Once `check` has run, its verdict follows: `converged; good`, `converged; wrong`.
+        """
+        report = self.report
+        return self.ending.status if report is None else f"{self.ending.status}; {report.word}"
+
+    @property
+    def report(self) -> diagnostics.Report | None:
+        """The report of the latest `check`, or None where there was none."""
+        return self.__dict__.get("_report")
+
+    @property
+    def verdict(self) -> str:
+        """What `check` said; before that, what the draws behind `elbo` say, which is less."""
+        if self.report is not None:
+            return self.report.verdict
+        return diagnostics.first_look(self.weighted)
 
     @property
     def stopped_because(self) -> str:
         """Why it stopped and what happened on the way, in a sentence or two."""
         return "; ".join((self.ending.because, *self.ending.notes))
 
-    def check(self, key: PRNGKey) -> Any:
+    def check(
+        self,
+        key: PRNGKey,
+        *,
+        num_draws: int = 2000,
+        others: Sequence["Posterior"] = (),
+        mcmc_steps: int = 0,
+    ) -> diagnostics.Report:
         """Return a report on whether to believe the fit; its `verdict` says so in words.
 
         Costs a few hundred gradients: fresh draws, importance weights, and a search for modes
-        that q does not cover, which the ELBO cannot see.
+        that q does not cover, which the ELBO cannot see. The report is remembered, and its
+        verdict shows in `repr`, `status` and `plot`. See `vikl.diagnostics.check`.
+
+        Args:
+            key: a JAX random key; the same key gives the same report.
+            num_draws: draws of q, 500 or more for k-hat to mean something.
+            others: fits of the same target from other keys, which should agree with this one.
+            mcmc_steps: steps of NUTS from draws of q (needs blackjax); 0 runs none.
         """
-        return diagnostics.check(
-            self.target, self.family, key, converged=self.ending.status == "converged"
-        )
+        _check_others(self.target, others)
+        report = diagnostics.check(
+            self.target, self.family, check_key(key), num_draws=num_draws,
+            converged=self.ending.status == "converged", history=self.history,
+            others=others, mcmc_steps=mcmc_steps,
+        )  # fmt: skip
+        self.__dict__["_report"] = report  # remembered, as a cached property is
+        return report
 
     @functools.cached_property
     def _summary_draws(self) -> dict[str, np.ndarray]:
@@ -174,14 +214,19 @@ class Posterior:
     # -- taking it elsewhere
 
     def plot(self, key: PRNGKey | None = None) -> Any:
-        """Return a matplotlib figure of the record, the marginals and the weights."""
-        key = jax.random.key(0) if key is None else key
+        """Return a matplotlib figure: verdict, record, marginals, weights and starts.
+
+        Runs `check` where it has not run yet.
+        """
+        key = jax.random.key(0) if key is None else check_key(key)
+        report = self.report or self.check(key)
         resampled = None
         if self.weighted.num_bad == 0:
             resampled = named_elements(self.resample(key, 2000))
         return plots.report_figure(
             self._summary_draws, resampled, self.history, self.weighted,
-            starts=[start.log_evidence for start in self.starts] or None, title=self._headline(),
+            starts=[start.log_evidence for start in self.starts] or None,
+            title=f"{self._headline()}\n{textwrap.fill('Verdict: ' + report.verdict, 140)}",
         )  # fmt: skip
 
     def to_arviz(self) -> Any:
@@ -219,17 +264,33 @@ class Posterior:
     def _headline(self) -> str:
         return f"{type(self.family).__name__}, {self.target.dim} parameters: {self.status}"
 
+    def _verdict_line(self) -> str:
+        if self.report is None:
+            return f"not checked yet; {self.verdict}"
+        return f"{self.verdict}. Next: {self.report.advice}"
+
     def __repr__(self) -> str:
         lines = [
             f"Posterior: {self._headline()}",
+            f"  verdict: {self._verdict_line()}",
             f"  ELBO {self.elbo:.4f} ± {self.elbo_std_error:.2g} nats, k-hat {self.khat:.2f}, "
             f"relative ESS {self.weighted.relative_ess:.2f}",
             f"  stopped because {self.stopped_because}",
             f"  {self.num_gradients} gradients, {self.compile_seconds:.2f} s compiling, "
             f"{self.run_seconds:.2f} s running",
-            "  posterior.check(key) says whether to believe it; posterior.summary() has numbers",
+            "  posterior.check(key) says whether to believe it, posterior.summary() has numbers",
         ]
         return "\n".join(lines)
+
+
+def _check_others(target: Target, others: Any) -> None:
+    for other in others:
+        if not isinstance(other, Posterior) or other.target.names != target.names:
+            got = other.target.names if isinstance(other, Posterior) else type(other).__name__
+            raise ValueError(
+                f"`others` should be posteriors of the same target, with {list(target.names)}; got "
+                f"{got}. Give what `vikl.fit` returned for other keys."
+            )
 
 
 def is_one_array(value: Any) -> bool:
