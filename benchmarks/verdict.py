@@ -158,7 +158,7 @@ def judge(animal: Animal, seed: int, some: list[str]) -> Iterator[Labelled]:
 
 def animals(folder: str | None, seed: int, only: str) -> Iterator[Animal]:
     """Yield the zoo's targets, then a folder's."""
-    wanted = only.split(",")
+    wanted = [""] if only == "reference" else only.split(",")
     if folder:
         sys.path.insert(0, folder)
         found = importlib.import_module("posteriors", package=None)

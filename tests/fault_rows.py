@@ -1,8 +1,9 @@
 """Bad input, as data: a call, the error it must raise, and what its message must name."""
 
 import dataclasses
+import functools
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 import jax
 import jax.numpy as jnp
@@ -13,7 +14,7 @@ from jax import lax
 
 import vikl
 from vikl.estimators import AnalyticKL
-from vikl.families import MeanFieldNormal
+from vikl.families import FullRankNormal, MeanFieldNormal
 from vikl.objectives import ForwardKL, ReverseKL
 
 X = np.zeros(2, np.float32)
@@ -90,6 +91,43 @@ def _integer_constraint():
     return fit(support=constraints.positive_integer)
 
 
+_CALLS = []
+
+
+def _counts(x):
+    _CALLS.append(1)
+    return good(x) / len(_CALLS)
+
+
+def _draws(x):
+    return good(x - np.random.default_rng().normal(size=2).astype(np.float32))
+
+
+@functools.cache
+def posterior() -> Any:
+    """Return the one fit whose methods are called wrongly."""
+    return fit()
+
+
+def _first_key() -> tuple:
+    return (jax.random.key(0),)
+
+
+def _method(
+    error: type[Exception], name: str, *fragments: str, args: Callable = _first_key, **changes: Any
+) -> Refused:
+    """A method of a posterior that must refuse an argument by its name (the first fragment)."""
+    return Refused(lambda: getattr(posterior(), name)(*args(), **changes), error, fragments)
+
+
+def _data(values: Any, error: type[Exception], *fragments: str) -> Refused:
+    return Refused(lambda: fit(lambda x, d: good(x), data=values), error, ("`data`", *fragments))
+
+
+def _family(call: Callable, error: type[Exception], *fragments: str) -> Refused:
+    return Refused(call, error, fragments)
+
+
 _NOT_A_MODEL: Any = 3
 ADAM = optax.adam(0.01)
 KEY = "Make one by `jax.random.key(0)`"
@@ -107,6 +145,8 @@ REFUSED = {
     "branches on values": _density(_branches, ValueError, "TracerBool", "no Python branches"),
     "wrong arguments": _density(lambda x, y: 0.0, ValueError, "raised TypeError", "missing 1"),
     "reads a missing key": _density(lambda x: x["mu"], ValueError, "raised", "x: (2,)"),
+    "counts its calls": _density(_counts, ValueError, "pure function", "a counter", "as `data`"),
+    "draws random numbers": _density(_draws, ValueError, "two different programs"),
     # what it is at the start
     "nan at the start": _density(
         lambda x: good(x) + jnp.log(-1.0 - x[0] ** 2), ValueError, "is nan at the start", "support"
@@ -222,6 +262,88 @@ REFUSED = {
         objective=ForwardKL(np.where(np.eye(5, 2) > 0, np.nan, 0.0)),
     ),
     "no samples": _given(ValueError, "`samples`", "(0, 2)", objective=ForwardKL(np.ones((0, 2)))),
+    "negative time": _given(ValueError, "`max_seconds`", "0 or more", "-1.0", max_seconds=-1.0),
+    "time that is nan": _given(ValueError, "`max_seconds`", "nan", max_seconds=float("nan")),
+    "time in words": _given(TypeError, "`max_seconds`", "'10'", max_seconds="10"),
+    "a checkpoint that is no path": _given(TypeError, "`checkpoint`", "got 3", checkpoint=3),
+    "a bar that is neither": _given(TypeError, "`progress`", "'yes'", progress="yes"),
+    "more parameters than memory": _given(
+        ValueError, "`family`", "1,000,000 parameters", "this machine has", "MeanFieldNormal",
+        like=np.zeros(10**6, np.float32), family=FullRankNormal,
+    ),
+    "a family of nan": Refused(
+        lambda: fit(family=MeanFieldNormal(jnp.full(2, jnp.nan), jnp.zeros(2)), optimizer=ADAM),
+        ValueError, ("`family`", "finite", "MeanFieldNormal.loc"),
+    ),
+    # families
+    "a negative scale": _family(
+        lambda: MeanFieldNormal.init(jnp.zeros(2), -1.0), ValueError, "`scale`", "positive", "-1.0"
+    ),
+    "an infinite scale": _family(
+        lambda: FullRankNormal.init(jnp.zeros(2), jnp.inf), ValueError, "`scale`", "finite", "inf"
+    ),
+    "a scale of another shape": _family(
+        lambda: MeanFieldNormal.init(jnp.zeros(2), jnp.ones(3)), ValueError, "`scale`", "(3,)"
+    ),
+    "a location that is nan": _family(
+        lambda: MeanFieldNormal.init(jnp.full(2, jnp.nan)), ValueError, "`loc`", "finite", "nan"
+    ),
+    "a location of integers": _family(
+        lambda: MeanFieldNormal.init(jnp.zeros(2, int)), TypeError, "`loc`", "int32", "astype"
+    ),
+    "a location that is a matrix": _family(
+        lambda: FullRankNormal.init(jnp.zeros((2, 2))), ValueError, "`loc`", "(2, 2)", "vmap"
+    ),
+    "a factor of another shape": _family(
+        lambda: FullRankNormal.from_moments(jnp.zeros(2), jnp.eye(3)), ValueError,
+        "`scale_tril`", "(2, 2)", "(3, 3)",
+    ),
+    "a factor with a negative diagonal": _family(
+        lambda: FullRankNormal.from_moments(jnp.zeros(2), -jnp.eye(2)), ValueError,
+        "`scale_tril`", "positive diagonal", "cholesky",
+    ),
+    "a covariance for a factor": _family(
+        lambda: FullRankNormal.from_moments(jnp.zeros(2), jnp.ones((2, 2))), ValueError,
+        "`scale_tril`", "lower triangular",
+    ),
+    # data
+    "data of objects": _data(np.array([object()]), TypeError, "dtype object", "numbers"),
+    "data of text": _data(np.array(["a"]), TypeError, "<U1", "numbers"),
+    "integers beyond 32 bits": _data(
+        np.array([2**40, 1]), ValueError, "int32", "1099511627776", "jax_enable_x64"
+    ),
+    "floats beyond 32 bits": _data(np.array([1e300]), ValueError, "float32", "1e+300", "Rescale"),
+    "an empty data set whose mean is taken": Refused(
+        lambda: fit(lambda x, d: -jnp.mean((d - x[0]) ** 2), data=np.zeros(0, np.float32)),
+        ValueError, ("`log_density`", "is nan at the start"),
+    ),
+    # methods of a posterior
+    "no samples of a fit": _method(ValueError, "sample", "`num_samples`", "got 0", num_samples=0),
+    "half a sample": _method(ValueError, "sample", "`num_samples`", "2.5", num_samples=2.5),
+    "more samples than memory": _method(
+        ValueError, "sample", "`num_samples`", "1000000000000", "GB", num_samples=10**12
+    ),
+    "more resamples than memory": _method(
+        ValueError, "resample", "`num_samples`", "GB", num_samples=10**12
+    ),
+    "a sample's key": _method(TypeError, "sample", "`key`", "got 0", args=lambda: (0,)),
+    "a check's key": _method(TypeError, "check", "`key`", "got 0", args=lambda: (0,)),
+    "a check of few draws": _method(ValueError, "check", "`num_draws`", "100", num_draws=99),
+    "a check of more than memory": _method(
+        ValueError, "check", "`num_draws`", "GB", num_draws=10**12
+    ),
+    "a check beside a number": _method(TypeError, "check", "`others`", "got 5", others=5),
+    "a check of negative MCMC": _method(ValueError, "check", "`mcmc_steps`", "-1", mcmc_steps=-1),
+    "log_prob of another dimension": _method(
+        ValueError, "log_prob", "`x`", "(2,)", "(3,)", args=lambda: (np.zeros(3, np.float32),)
+    ),
+    "saved nowhere": _method(TypeError, "save", "`path`", "None", args=lambda: (None,)),
+    "loaded from a number": Refused(
+        lambda: vikl.load(_NOT_A_MODEL, small_target()), TypeError, ("`path`", "got 3")
+    ),
+    "loaded for a function": Refused(
+        lambda: vikl.load("nowhere", cast(Any, good)), TypeError, ("`target`", "function")
+    ),
     # NumPyro models
     "no model": Refused(
         lambda: vikl.Target.from_numpyro(_NOT_A_MODEL), TypeError,

@@ -12,7 +12,7 @@ import sys
 
 #: A module may import from strictly lower floors, and from its own room.
 FLOORS = {
-    "_typing": 0, "_doors": 0, "_compile": 0, "_files": 0,
+    "_typing": 0, "_doors": 0, "_compile": 0, "_files": 0, "_memory": 0,
     "info": 1, "kl": 1, "target": 1,
     "families": 2, "divergences": 2,
     "estimators": 3,

@@ -1,6 +1,7 @@
 """The evidence beside the verdict: right on known answers, and raised by a deliberately bad q."""
 
 import sys
+from typing import Any, ClassVar, cast
 
 import jax
 import jax.numpy as jnp
@@ -14,6 +15,7 @@ from vikl.diagnostics import (
     draw_weighted,
     error_bounds,
     first_look,
+    linear_response_cov,
     mcmc_probe,
     parameter_khats,
     score_checks,
@@ -71,6 +73,23 @@ def test_no_bound_where_the_weights_cannot_give_one(target):
 # -- Stein and Fisher
 
 
+class Mine(vikl.families.Family):
+    """A family that no rule knows."""
+
+    inner: FullRankNormal
+    reparameterized: ClassVar[bool] = True
+
+    @property
+    def dim(self):
+        return self.inner.dim
+
+    def sample_and_log_prob(self, key):
+        return self.inner.sample_and_log_prob(key)
+
+    def log_prob(self, x):
+        return self.inner.log_prob(x)
+
+
 def test_score_checks_of_a_right_fit_are_zero(target):
     q = normal(np.zeros(DIM), ROOT)
     found = score_checks(target, q, KEY, draw_weighted(target, q, KEY))
@@ -93,20 +112,6 @@ def test_score_checks_find_what_is_off(target):
 
 
 def test_score_checks_of_another_family_agree_with_the_normals(target):
-    class Mine(vikl.families.Family):
-        inner: FullRankNormal
-        reparameterized = True
-
-        @property
-        def dim(self):
-            return self.inner.dim
-
-        def sample_and_log_prob(self, key):
-            return self.inner.sample_and_log_prob(key)
-
-        def log_prob(self, x):
-            return self.inner.log_prob(x)
-
     q = normal([0.3, 0.0], ROOT)
     weighted = draw_weighted(target, q, KEY)
     a, b = (score_checks(target, f, KEY, weighted) for f in (q, Mine(q)))
@@ -207,7 +212,7 @@ def test_the_verdict_shows_in_repr_status_and_figure(target):
 
 
 def test_other_fits_must_be_fits_of_the_target(target):
-    post = vikl.fit(target, key=KEY)
+    post: Any = vikl.fit(target, key=KEY)
     with pytest.raises(ValueError, match=r"`others` should be posteriors .*got int"):
         post.check(KEY, others=[3])
 
@@ -218,3 +223,41 @@ def test_a_first_look_never_says_good():
         assert not words.startswith("good")
     bad = first_look(WeightedDraws(np.zeros((5, 1)), np.full(5, np.nan), np.zeros(5)))
     assert bad.startswith("the log density is not finite at 5 of 5")
+
+
+# -- linear response
+
+
+def test_linear_response_is_exact_for_a_correlated_normal(target):
+    covariance = ROOT @ ROOT.T
+    sd = np.diag(np.linalg.inv(covariance)) ** -0.5  # what mean-field finds
+    q = MeanFieldNormal.init(jnp.zeros(DIM), np.asarray(sd, np.float32))
+    np.testing.assert_allclose(linear_response_cov(target, q, KEY), covariance, rtol=1e-3)
+    with pytest.raises(Exception, match=r"family"):  # by the checker or by the function itself
+        linear_response_cov(target, cast(Any, normal(np.zeros(DIM), ROOT)), KEY)
+    post = vikl.fit(target, MeanFieldNormal, key=KEY)
+    row = post.summary()["x[0]"]
+    assert row["sd"] == pytest.approx(0.8, rel=0.03)  # 1/sqrt(precision): too narrow
+    assert row["sd (linear response)"] == pytest.approx(1.0, rel=0.03)
+    assert row["sd (resampled)"] == pytest.approx(1.0, rel=0.15)
+    assert "sd (linear response)" in repr(post.summary())
+
+
+def test_linear_response_away_from_an_optimum_is_nan():
+    upwards = vikl.Target.from_density(lambda x: 0.5 * jnp.sum(x**2), np.zeros(2, np.float32))
+    assert np.isnan(linear_response_cov(upwards, MeanFieldNormal.init(jnp.zeros(2)), KEY)).all()
+
+
+# -- what no verdict can be given on
+
+
+def test_too_few_draws_are_refused(target):
+    with pytest.raises(ValueError, match=r"`num_draws` should be at least 100; got 3"):
+        check(target, normal(np.zeros(DIM), ROOT), KEY, num_draws=3)
+
+
+def test_a_log_density_lost_in_rounding_is_not_good():
+    far = vikl.Target.from_density(lambda x: 1e9 - 0.5 * jnp.sum(x**2), np.zeros(2, np.float32))
+    report = check(far, MeanFieldNormal.init(jnp.zeros(2)), KEY, num_draws=500)
+    assert report.verdict.startswith("wrong: log densities this large are rounded to 1.2e+02 nats")
+    assert "subtract a constant" in report.advice

@@ -3,8 +3,8 @@
 Purpose: given a target and a fitted family (or only their log densities at draws), say how far
 the one is from the other, what follows for means, sds and tails, and what to do next.
 
-May import: `_typing`, `_compile`, `_doors`, `kl`, `target`, `families`. Never the fitting room,
-which calls this one. Nothing foreign but jax and numpy, and blackjax in its own file.
+May import: `_typing`, `_compile`, `_doors`, `_memory`, `kl`, `target`, `families`. Never the
+fitting room, which calls this one. Nothing foreign but jax and numpy, and blackjax in its own file.
 
 To add a diagnostic, write a function of plain data in a file of its own that returns a frozen
 dataclass of numbers, re-export it here, and, where it should weigh in the verdict, give its
@@ -23,6 +23,7 @@ from ._blackjax import mcmc_probe as mcmc_probe
 from ._bounds import ErrorBounds as ErrorBounds
 from ._bounds import error_bounds as error_bounds
 from ._check import check as check
+from ._linear_response import linear_response_cov as linear_response_cov
 from ._moments import MomentShifts as MomentShifts
 from ._moments import moment_shifts as moment_shifts
 from ._probe import ModeProbe as ModeProbe

@@ -101,7 +101,8 @@ def mcmc_probe(
     rows = np.flatnonzero(~weighted.bad)
     dim, names = family.dim, tuple(target.names)
     if not rows.size:
-        return McmcProbe(names, *(np.full(dim, np.nan) for _ in range(4)), 0.0, np.inf, 0)
+        unknown = np.full(dim, np.nan)
+        return McmcProbe(names, unknown, unknown, unknown, unknown, 0.0, np.inf, 0)
     starts = whiten(frame, weighted.x[np.resize(rows, num_chains)])
     z, accepted, steps = _run(target, frame, key, jnp.asarray(starts, target.dtype), num_steps)
     z = np.asarray(z, np.float64)[:, num_steps // 2 :]

@@ -7,6 +7,7 @@ import jax
 
 from .._typing import PRNGKey
 from ..families import Family
+from . import _thresholds as limits
 from ._agreement import disagree, parameter_khats, stationarity, symmetric_kl
 from ._blackjax import mcmc_probe
 from ._bounds import error_bounds
@@ -15,7 +16,7 @@ from ._probe import mode_probe
 from ._report import Report
 from ._scores import score_checks
 from ._verdict import Evidence, judge, parameters_off
-from ._weighted import WeightedDraws, draw_weighted
+from ._weighted import WeightedDraws, check_count, draw_weighted
 
 
 def check(
@@ -44,7 +45,8 @@ def check(
         target: has `log_density(x)`, `dim`, `names`.
         family: the fitted q.
         key: a JAX random key; the same key gives the same report.
-        num_draws: draws of q, one log density each; 500 or more for k-hat to mean something.
+        num_draws: draws of q, one log density each; at least 100, and 500 or more for k-hat to
+            mean something.
         weighted: draws made already, used instead of new ones.
         converged: False where the optimiser stopped before it settled. Evidence that the fit is
             good outweighs it; anything less is then "not converged".
@@ -56,7 +58,7 @@ def check(
             some hundred thousand gradients); what they move away from is not "good".
 
     Raises:
-        ValueError: `num_draws` is not a positive whole number, or the dimensions differ.
+        ValueError: `num_draws` is not a whole number of at least 100, or the dimensions differ.
         ImportError: `mcmc_steps` is not zero and blackjax is not installed.
 
     Example:
@@ -75,7 +77,9 @@ def check(
         Challenges and opportunities in high-dimensional variational inference.
     """
     if weighted is None:
+        check_enough(num_draws)
         weighted = draw_weighted(target, family, jax.random.fold_in(key, 0), num_draws)
+    check_enough(weighted.num_draws)
     shifts = moment_shifts(target, family, jax.random.fold_in(key, 2), weighted)
     probe = mode_probe(target, family, jax.random.fold_in(key, 1), weighted)
     scores = score_checks(target, family, jax.random.fold_in(key, 3), weighted)
@@ -87,6 +91,7 @@ def check(
     )
     mcmc = None
     if mcmc_steps:
+        check_count(mcmc_steps, "mcmc_steps")
         mcmc_key = jax.random.fold_in(key, 4)
         mcmc = mcmc_probe(target, family, mcmc_key, weighted, num_steps=mcmc_steps)
     evidence = Evidence(weighted, shifts, probe, converged, starts_disagree, mcmc)
@@ -122,6 +127,16 @@ def check(
         start_divergences=divergences[0, 1:],
         mcmc=mcmc,
     )
+
+
+def check_enough(num_draws: Any) -> None:
+    """Refuse a number of draws from which no verdict can be given."""
+    check_count(num_draws, "num_draws")
+    if num_draws < limits.FEW_EFFECTIVE_DRAWS:
+        raise ValueError(
+            f"`num_draws` should be at least {limits.FEW_EFFECTIVE_DRAWS}; got {num_draws}. Fewer "
+            "draws cannot tell a good fit from a bad one."
+        )
 
 
 def _notes(evidence: Evidence, verdict: str) -> tuple[str, ...]:

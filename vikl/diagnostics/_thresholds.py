@@ -48,6 +48,10 @@ VERY_FEW_EFFECTIVE_DRAWS = 20
 #: from here on, where the weights are bad too, q is in the wrong place. Calibrated.
 FAR_FROM_HOME = 2.0
 
+#: Nats: where log densities are so large that one unit in their last place is more than this, their
+#: differences, which all of this lives on, are rounding. One nat is a factor of e in density.
+ROUNDING = 1.0
+
 #: A larger share of draws at which the log density is NaN or +inf makes the answer meaningless.
 NAN_SHARE = 0.01
 

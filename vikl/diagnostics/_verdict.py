@@ -90,11 +90,24 @@ def judge(evidence: Evidence) -> tuple[str, str]:
     disagree → not converged; trustworthy weights → usable after resampling; a mean off by more
     than an sd → wrong; else biased. k-hat can spoil a verdict, never make it.
     """
-    for rule in (_wrong_mass, _wrong_nan, _good, _not_converged, _usable, _wrong_place):
+    first = (_unresolved, _wrong_mass, _wrong_nan)
+    for rule in (*first, _good, _not_converged, _usable, _wrong_place):
         answer = rule(evidence)
         if answer is not None:
             return answer
     return _biased(evidence)
+
+
+def _unresolved(evidence: Evidence) -> tuple[str, str] | None:
+    rounding = evidence.weighted.rounding
+    if rounding <= limits.ROUNDING:
+        return None
+    return (
+        f"wrong: log densities this large are rounded to {rounding:.2g} nats in "
+        f"{evidence.weighted.log_p.dtype}, which hides how they differ from one draw to another",
+        "subtract a constant from the log density, or switch on 64-bit numbers by "
+        "`jax.config.update('jax_enable_x64', True)`, and fit again.",
+    )
 
 
 def _wrong_mass(evidence: Evidence) -> tuple[str, str] | None:

@@ -11,6 +11,7 @@ from jaxtyping import Float, Int
 from numpy import ndarray
 
 from .._compile import compile_once
+from .._memory import check_memory
 from .._typing import Array, PRNGKey
 from ..families import Family
 from ._psis import pareto_smooth
@@ -78,12 +79,15 @@ class WeightedDraws:
         """How many of the bad draws are NaN or +inf: the target is undefined there, not zero."""
         return int((np.isnan(self.log_ratios) | (self.log_ratios == np.inf)).sum())
 
+    @property
+    def rounding(self) -> float:
+        """A unit in the last place of the largest log density, nats: less is not there to see."""
+        size = max(float(np.abs(v[~self.bad]).max(initial=1.0)) for v in (self.log_p, self.log_q))
+        return float(np.finfo(self.log_p.dtype).eps) * size
+
     @functools.cached_property
     def _smoothed(self) -> tuple[ndarray, float]:
-        size = max(float(np.abs(v[~self.bad]).max(initial=1.0)) for v in (self.log_p, self.log_q))
-        return pareto_smooth(
-            self.log_ratios, resolution=_ROUNDING * float(np.finfo(self.log_p.dtype).eps) * size
-        )
+        return pareto_smooth(self.log_ratios, resolution=_ROUNDING * self.rounding)
 
     @property
     def log_weights(self) -> Float[ndarray, " n"]:
@@ -169,6 +173,8 @@ def draw_weighted(
     """
     check_count(num_draws, "num_draws")
     check_dims(target, family)
+    advice = "A few thousand say what there is to say."
+    check_memory(8.0 * num_draws * (target.dim + 4), "num_draws", num_draws, advice)
     padded = -(-num_draws // _BATCH) * _BATCH  # whole batches: one program, not two
     x, log_p, log_q = (np.asarray(v)[:num_draws] for v in _draw(target, family, key, padded))
     return WeightedDraws(x, log_p, log_q)

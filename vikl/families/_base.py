@@ -5,7 +5,9 @@ from abc import abstractmethod
 from typing import Any
 
 import equinox as eqx
+import jax
 import jax.numpy as jnp
+import numpy as np
 
 from .._typing import Array, PRNGKey, Scalar, Vector
 
@@ -124,6 +126,29 @@ def from_noise(family: Any, noise: Vector) -> Vector:
     raise _missing("from_noise", family)
 
 
+def check_loc(loc: Any) -> None:
+    """Refuse a location that is not one finite, floating-point vector (values outside jit only)."""
+    if loc.ndim != 1 or loc.size == 0:
+        raise ValueError(
+            f"`loc` should be one vector of shape (dim,); got shape {loc.shape}. Use for example "
+            "`jnp.zeros(3)`, and `vmap` for a batch."
+        )
+    if not jnp.issubdtype(loc.dtype, jnp.floating):
+        raise TypeError(
+            f"`loc` should be floating point; got dtype {loc.dtype}. Write `jnp.zeros(3)` or use "
+            "`.astype(float)`."
+        )
+    check_finite(loc, "loc")
+
+
+def check_finite(values: Any, name: str) -> None:
+    """Refuse what is NaN or infinite (outside jit)."""
+    if isinstance(values, jax.core.Tracer):  # a tracer has no value to look at
+        return
+    if not np.isfinite(np.asarray(values, np.float64)).all():
+        raise ValueError(f"`{name}` should be finite; got {values}. Look at how it was computed.")
+
+
 def check_scale(scale: Any, shape: tuple[int, ...], name: str) -> None:
     """Refuse a scale that is not positive or of another shape (outside jit)."""
     if eqx.is_array_like(scale) and jnp.shape(scale) not in ((), shape):
@@ -131,8 +156,10 @@ def check_scale(scale: Any, shape: tuple[int, ...], name: str) -> None:
             f"`{name}` should be a scalar or have shape {shape}; got shape {jnp.shape(scale)}."
         )
     try:
-        bad = not bool((jnp.asarray(scale) > 0).all())
+        values = np.asarray(scale)
     except Exception:  # a tracer has no value to look at
         return
-    if bad:
-        raise ValueError(f"`{name}` should be positive; got {scale}. It is a standard deviation.")
+    if not ((values > 0) & np.isfinite(values)).all():
+        raise ValueError(
+            f"`{name}` should be positive and finite; got {scale}. It is a standard deviation."
+        )

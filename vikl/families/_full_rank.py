@@ -4,12 +4,13 @@ from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.scipy.linalg import solve_triangular
 
 from .._typing import Array, Matrix, PRNGKey, Scalar, Vector
 from ..kl import multivariate_normal as multivariate_normal_kl
 from ..kl._registry import register_kl
-from ._base import Family, check_scale, cov, entropy, from_noise, mean, std
+from ._base import Family, check_finite, check_loc, check_scale, cov, entropy, from_noise, mean, std
 from ._mean_field import HALF_LOG_2PI, MeanFieldNormal
 
 
@@ -42,6 +43,7 @@ class FullRankNormal(Family):
             (3, 3)
         """
         loc = jnp.asarray(loc)
+        check_loc(loc)
         check_scale(scale, loc.shape, "scale")
         log_scale = jnp.log(jnp.asarray(scale, loc.dtype))
         dim = loc.shape[0]
@@ -59,6 +61,8 @@ class FullRankNormal(Family):
             [0.5  4.25]
         """
         loc, scale_tril = jnp.asarray(loc), jnp.asarray(scale_tril)
+        check_loc(loc)
+        _check_tril(scale_tril, loc.shape[0])
         return FullRankNormal(loc, jnp.log(jnp.diagonal(scale_tril)), jnp.tril(scale_tril, -1))
 
     @property
@@ -81,6 +85,24 @@ class FullRankNormal(Family):
         """Return log N(x | loc, L Lᵀ)."""
         z = solve_triangular(self.scale_tril, x - self.loc, lower=True)
         return -0.5 * jnp.sum(z * z) - jnp.sum(self.log_diagonal) - self.dim * HALF_LOG_2PI
+
+
+def _check_tril(scale_tril: Any, dim: int) -> None:
+    if scale_tril.shape != (dim, dim):
+        raise ValueError(
+            f"`scale_tril` should have shape {(dim, dim)}, as `loc` has {dim} entries; got "
+            f"{scale_tril.shape}."
+        )
+    if isinstance(scale_tril, jax.core.Tracer):
+        return
+    values = np.asarray(scale_tril, np.float64)
+    check_finite(scale_tril, "scale_tril")
+    if (np.diagonal(values) <= 0).any() or np.triu(values, 1).any():
+        raise ValueError(
+            "`scale_tril` should be lower triangular with a positive diagonal; got "
+            f"{np.array2string(values, precision=3, threshold=9)}. Use "
+            "`jnp.linalg.cholesky(covariance)`."
+        )
 
 
 @mean.register

@@ -9,7 +9,7 @@ import numpy as np
 from .._typing import Array, PRNGKey, Scalar, Vector
 from ..kl import normal as normal_kl
 from ..kl._registry import register_kl
-from ._base import Family, check_scale, cov, entropy, from_noise, mean, std
+from ._base import Family, check_loc, check_scale, cov, entropy, from_noise, mean, std
 
 HALF_LOG_2PI = 0.5 * float(np.log(2 * np.pi))
 
@@ -42,6 +42,7 @@ class MeanFieldNormal(Family):
             3
         """
         loc = jnp.asarray(loc)
+        check_loc(loc)
         check_scale(scale, loc.shape, "scale")
         log_scale = jnp.log(jnp.asarray(scale, loc.dtype))
         return MeanFieldNormal(loc, jnp.broadcast_to(log_scale, loc.shape))

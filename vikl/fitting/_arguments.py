@@ -1,5 +1,6 @@
 """What the arguments of `fit` must be: every message names the argument, what came, what to do."""
 
+import os
 from typing import Any
 
 import equinox as eqx
@@ -7,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from .._memory import check_memory
 from .._typing import PRNGKey, PyTree
 from ..families import Family, FullRankNormal, LowRankNormal, MeanFieldNormal
 from ..objectives import ReverseKL
@@ -72,6 +74,47 @@ def check_counts(**counts: Any) -> None:
             )
 
 
+def check_path(path: Any, name: str) -> None:
+    """Refuse what is no path."""
+    if not isinstance(path, str | os.PathLike):
+        raise TypeError(f"`{name}` should be the path of a file; got {path!r}.")
+
+
+def check_run(max_seconds: Any, checkpoint: Any, progress: Any) -> None:
+    """Refuse a budget that is no time, a path that is none, and a bar that is neither on nor off.
+
+    Raises:
+        TypeError: one of another kind.
+        ValueError: a negative or NaN budget.
+    """
+    if max_seconds is not None:
+        if isinstance(max_seconds, bool) or not isinstance(max_seconds, (int, float, np.number)):
+            raise TypeError(f"`max_seconds` should be a number of seconds; got {max_seconds!r}.")
+        if not max_seconds >= 0:
+            raise ValueError(f"`max_seconds` should be 0 or more; got {max_seconds}.")
+    if checkpoint is not None:
+        check_path(checkpoint, "checkpoint")
+    if progress not in (None, True, False):
+        raise TypeError(f"`progress` should be True, False or None; got {progress!r}.")
+
+
+def check_family_memory(kind: Any, dim: int, itemsize: int) -> None:
+    """Refuse a dense covariance that no memory of this machine can hold."""
+    if kind is FullRankNormal:
+        advice = "Use `vikl.families.MeanFieldNormal`."
+        needed = 3 * dim**2 * itemsize  # the factor, its gradient and a copy
+        check_memory(needed, "family", f"FullRankNormal of {dim:,} parameters", advice)
+
+
+def check_draws(num_samples: Any, dim: int) -> None:
+    """Refuse a number of draws that is none, or that no memory can hold."""
+    if num_samples is None:
+        raise ValueError("`num_samples` should be a whole number, at least 1; got None.")
+    check_counts(num_samples=num_samples)
+    advice = "Ask for fewer at a time, with a new key for each call."
+    check_memory(8.0 * num_samples * (dim + 4), "num_samples", num_samples, advice)
+
+
 def is_plain_reverse_kl(objective: Any) -> bool:
     """Return whether the objective is what the automatic method minimises anyway."""
     return isinstance(objective, ReverseKL) and objective == ReverseKL()
@@ -88,6 +131,7 @@ def automatic_family(target: Target, family: Any) -> tuple[type[Family], Family 
     if family is None:
         return FullRankNormal, None
     if isinstance(family, type):
+        check_family_memory(family, target.dim, target.dtype.itemsize)
         return family, None
     return type(family), initial_family(target, family)
 
@@ -102,6 +146,7 @@ def initial_family(target: Target, family: Any) -> Family:
     if family is None:
         family = FullRankNormal if target.dim <= FULL_RANK_UP_TO else LowRankNormal
     if isinstance(family, type) and issubclass(family, Family):
+        check_family_memory(family, target.dim, target.dtype.itemsize)
         init = getattr(family, "init", None)
         if init is None:
             raise TypeError(
@@ -119,6 +164,13 @@ def initial_family(target: Target, family: Any) -> Family:
             f"({', '.join(target.names[:6])}{', ...' if target.dim > 6 else ''}); got "
             f"{family.dim}. Initialise it with `init(jnp.zeros({target.dim}))`, or give the class."
         )
+    for path, leaf in jax.tree_util.tree_flatten_with_path(family)[0]:
+        if eqx.is_inexact_array(leaf) and not np.isfinite(np.asarray(leaf, np.float64)).all():
+            raise ValueError(
+                f"`family` should have finite parameters; got NaN or infinity in "
+                f"{type(family).__name__}{jax.tree_util.keystr(path)}. Start from "
+                f"`{type(family).__name__}.init(...)`, or from a fit that went well."
+            )
     return jax.tree.map(lambda v: v.astype(target.dtype) if eqx.is_inexact_array(v) else v, family)
 
 

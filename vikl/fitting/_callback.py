@@ -40,4 +40,7 @@ def call_back(callback: Callable[[Snapshot], Any], snapshot: Snapshot) -> str:
         text = f"`callback` raised {type(error).__name__}: {error}"
         warnings.warn(f"{text}. The fit so far is returned.", stacklevel=2)
         return text
-    return "`callback` returned True" if stop is True else ""
+    # numpy's and jax's True are True too; what is no truth value at all is not a wish to stop
+    is_flag = getattr(stop, "shape", None) == () and str(getattr(stop, "dtype", "")) == "bool"
+    stops = stop is True or (is_flag and bool(stop))
+    return "`callback` returned True" if stops else ""

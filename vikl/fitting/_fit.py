@@ -24,6 +24,7 @@ from ._arguments import (
     automatic_family,
     check_counts,
     check_key,
+    check_run,
     check_start,
     has_natural_gradient,
     initial_family,
@@ -119,6 +120,7 @@ def fit(
     with record_compiles() as compiles:
         target = as_target(target, like, support, data)
         check_counts(num_steps=num_steps, num_starts=num_starts)
+        check_run(max_seconds, checkpoint, progress)
         automatic = optimizer is None and (objective is None or is_plain_reverse_kl(objective))
         automatic = automatic and has_natural_gradient(family)
         if method is not None:

@@ -12,6 +12,7 @@ from .._typing import PRNGKey
 from ..diagnostics import WeightedDraws
 from ..families import Family, FullRankNormal, MeanFieldNormal
 from ..target import Target
+from ._arguments import check_path
 from ._automatic import Start
 from ._posterior import Posterior
 from ._status import Ending
@@ -43,6 +44,12 @@ def load(path: str | Path, target: Target, family: Family | None = None) -> Post
         >>> bool((again.mean == post.mean).all()), again.status
         (True, 'converged')
     """
+    check_path(path, "path")
+    if not isinstance(target, Target):
+        raise TypeError(
+            f"`target` should be the Target that the fit was of; got {type(target).__name__}. Make "
+            "it by `vikl.Target.from_density(log_density, like=...)`."
+        )
     header = load_header(Path(path))
     _compare(path, header, target)
     if family is None:

@@ -98,6 +98,14 @@ class Loop:
                 ending = self._cells(bar)
         except KeyboardInterrupt:
             ending = Ending("interrupted", f"Ctrl-C after {self._step} steps")
+        except jax.errors.JaxRuntimeError as error:
+            if "RESOURCE_EXHAUSTED" not in str(error):
+                raise
+            ending = Ending(
+                "out of memory",
+                f"a step asked for more than there is after {self._step} steps ({error}); use "
+                "fewer `num_samples`, less data at a time, or a family with fewer parameters",
+            )
         state, ending = self._choose(ending)
         if self.checkpoint is not None:
             self._save()
@@ -228,6 +236,11 @@ class Loop:
         best, best_error = self.run.best_loss
         last, last_error = losses[-1], self.run.history["loss_std_error"][-1]
         margin = 1.0 + 5 * np.hypot(best_error, last_error)
+        if ending.status == "out of memory":
+            return state, ending
+        if 2 * int(state.rejected) > self._step and ending.status == "budget spent":
+            because = f"{int(state.rejected)} of {self._step} steps were not finite"
+            ending = Ending("diverged", f"{because}; use a smaller learning rate")
         if not self._usable(state) and ending.status != "diverged":
             ending = Ending(
                 "diverged", f"the last step left a state without a loss ({ending.because})"

@@ -16,10 +16,10 @@ from .._compile import compile_once
 from .._files import save_tree
 from .._typing import Array, Float, PRNGKey, PyTree, Scalar
 from ..diagnostics import WeightedDraws
-from ..families import Family, cov, mean, std
+from ..families import Family, MeanFieldNormal, cov, mean, std
 from ..target import Target
 from ..target._target import named_elements
-from ._arguments import check_counts, check_key
+from ._arguments import check_draws, check_key, check_path
 from ._automatic import Start
 from ._status import Ending
 from ._summary import Summary, summarize
@@ -82,7 +82,7 @@ class Posterior:
 
     def sample(self, key: PRNGKey, num_samples: int = 1000) -> PyTree:
         """Return named, constrained draws, each leaf with a leading axis of `num_samples`."""
-        check_counts(num_samples=num_samples)
+        check_draws(num_samples, self.target.dim)
         return _sample(self.target, self.family, jax.random.split(check_key(key), num_samples))
 
     def log_prob(self, x: Float[Array, "*n dim"]) -> Float[Array, "*n"] | Scalar:
@@ -117,7 +117,7 @@ class Posterior:
         some repeat where the weights are uneven: `khat` above 0.7 says that they cannot be
         trusted.
         """
-        check_counts(num_samples=num_samples)
+        check_draws(num_samples, self.target.dim)
         draw_key, row_key = jax.random.split(check_key(key))
         pool = max(4 * num_samples, len(self.weighted.x))
         fresh = diagnostics.draw_weighted(self.target, self.family, draw_key, pool)
@@ -204,12 +204,28 @@ class Posterior:
     def summary(self) -> Summary:
         """Return a table of named parameters: mean, sd, 5 % and 95 %, and what resampling says.
 
-        The first four are of 20,000 fixed draws of q (fewer above 200 parameters); the others
-        of the weighted draws behind `elbo`.
+        The first four are of 20,000 fixed draws of q (fewer above 200 parameters); the next two
+        of the weighted draws behind `elbo`. A mean-field normal of up to 200 parameters has its
+        sds corrected by linear response beside them (`diagnostics.linear_response_cov`).
         """
         log_weights = np.asarray(self.weighted.log_weights)
         weighted = named_elements(_constrain(self.target, self.weighted.x))
-        return summarize(self._summary_draws, weighted, np.exp(log_weights - log_weights.max()))
+        weights = np.exp(log_weights - log_weights.max())
+        return summarize(self._summary_draws, weighted, weights, self._linear_response)
+
+    @functools.cached_property
+    def _linear_response(self) -> dict[str, np.ndarray] | None:
+        """Draws of a normal with the covariance of linear response, or None."""
+        if not isinstance(self.family, MeanFieldNormal) or self.target.dim > 200:
+            return None
+        key, dim = jax.random.key(0), self.target.dim
+        covariance = diagnostics.linear_response_cov(self.target, self.family, key)
+        if not np.isfinite(covariance).all():
+            return {name: np.full(1, np.nan) for name in self._summary_draws}
+        noise = np.random.default_rng(0).normal(size=(len(self.weighted.x), dim))
+        noise = (noise - noise.mean(0)) / noise.std(0)
+        x = np.asarray(self.mean) + noise @ np.linalg.cholesky(covariance).T
+        return named_elements(_constrain(self.target, jnp.asarray(x, self.target.dtype)))
 
     # -- taking it elsewhere
 
@@ -243,6 +259,7 @@ class Posterior:
 
         `header` may add what `json` can write.
         """
+        check_path(path, "path")
         header = (header or {}) | {
             "what": "vikl posterior",
             "family": type(self.family).__name__,
@@ -284,6 +301,8 @@ class Posterior:
 
 
 def _check_others(target: Target, others: Any) -> None:
+    if not isinstance(others, Sequence):
+        raise TypeError(f"`others` should be a list of posteriors; got {others!r}.")
     for other in others:
         if not isinstance(other, Posterior) or other.target.names != target.names:
             got = other.target.names if isinstance(other, Posterior) else type(other).__name__

@@ -10,7 +10,7 @@ class Ending:
     """A status (a few fixed words), the sentence why, and what happened on the way.
 
     `status` is one of: `converged`, `budget spent`, `time spent`, `interrupted`,
-    `stopped by callback`, `diverged`, `weights collapsed`, `improper target`,
+    `stopped by callback`, `out of memory`, `diverged`, `weights collapsed`, `improper target`,
     `unbounded target`, `outside the support`.
 
     Example:
@@ -37,6 +37,7 @@ STATUSES = (
     "time spent",
     "interrupted",
     "stopped by callback",
+    "out of memory",
     "diverged",
     "weights collapsed",
     "improper target",

@@ -28,18 +28,24 @@ class Summary:
 
     def __repr__(self) -> str:
         width = max(len("parameter"), *(len(name) for name in self.names))
-        head = f"{'parameter':<{width}}" + "".join(f"{c:>18}" for c in self.columns)
+        head = f"{'parameter':<{width}}" + "".join(f"{c:>22}" for c in self.columns)
         rows = [
-            f"{name:<{width}}" + "".join(f"{v[i]:>18.4g}" for v in self.columns.values())
+            f"{name:<{width}}" + "".join(f"{v[i]:>22.4g}" for v in self.columns.values())
             for i, name in enumerate(self.names)
         ]
         return "\n".join([head, *rows])
 
 
 def summarize(
-    draws: dict[str, np.ndarray], weighted: dict[str, np.ndarray], weights: np.ndarray
+    draws: dict[str, np.ndarray],
+    weighted: dict[str, np.ndarray],
+    weights: np.ndarray,
+    linear_response: dict[str, np.ndarray] | None = None,
 ) -> Summary:
-    """Make the table of draws `{name: (n,)}`, beside `weighted` ones with their `weights` (m,)."""
+    """Make the table of draws `{name: (n,)}`, beside `weighted` ones with their `weights` (m,).
+
+    `linear_response`, where given, are draws with its covariance: their sds are a column more.
+    """
     names = tuple(draws)
     values = np.stack([np.asarray(draws[name], np.float64) for name in names], axis=1)
     others = np.stack([np.asarray(weighted[name], np.float64) for name in names], axis=1)
@@ -53,4 +59,7 @@ def summarize(
         "mean (resampled)": mean,
         "sd (resampled)": np.sqrt(share @ (others - mean) ** 2),
     }
+    if linear_response is not None:
+        corrected = [np.std(np.asarray(linear_response[name], np.float64)) for name in names]
+        columns["sd (linear response)"] = np.array(corrected)
     return Summary(names, columns)

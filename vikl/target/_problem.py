@@ -1,5 +1,6 @@
 """The contract of a target's problem, and the one made of a plain log density."""
 
+import re
 from abc import abstractmethod
 from collections.abc import Callable
 from typing import Any
@@ -11,6 +12,8 @@ import numpy as np
 
 from .._typing import PyTree, Scalar, Vector
 from ._layout import Layout, layout_of
+
+_ARRAYS = (np.ndarray, np.generic, jax.Array)
 
 
 class Problem(eqx.Module):
@@ -78,7 +81,11 @@ def density_problem(
 
 
 def check_output(problem: DensityProblem, data: PyTree, name: str) -> None:
-    """Trace the user's function once, without computing anything, and look at what it returns."""
+    """Trace the user's function, without computing anything, and look at what it returns.
+
+    Twice: a function that reads a random generator, a counter or the clock gives two programs, and
+    a fit would compare values of different densities.
+    """
     layout = problem.layout
     x = jax.ShapeDtypeStruct((layout.dim,), layout.dtype)
     traced, static = eqx.partition(data, eqx.is_array)
@@ -87,7 +94,7 @@ def check_output(problem: DensityProblem, data: PyTree, name: str) -> None:
         return problem.evaluate(layout.constrain(x)[0], eqx.combine(traced, static))
 
     try:
-        out = eqx.filter_eval_shape(call, x, traced)
+        (out, first), (_, second) = (_program(call, x, traced) for _ in range(2))
     except Exception as error:
         shapes = ", ".join(f"{leaf.name or 'x'}: {leaf.shape}" for leaf in layout.leaves)
         raise ValueError(
@@ -97,6 +104,25 @@ def check_output(problem: DensityProblem, data: PyTree, name: str) -> None:
             "on values)."
         ) from error
     _check_scalar(out, name)
+    if first != second:
+        raise ValueError(
+            f"`{name}` should be a pure function of its arguments; it gave two different programs "
+            "when traced twice. It reads something that changes, such as a random generator, a "
+            "counter or the clock: pass what it reads as `data`, or compute it once outside."
+        )
+
+
+def _program(call: Callable, x: Any, traced: PyTree) -> tuple[Any, tuple[str, list[bytes]]]:
+    """Return what a function returns, and its program and constants, as what can be compared."""
+    seen = []
+
+    def arrays_only(x, traced):
+        seen.append(call(x, traced))
+        return seen[0] if hasattr(seen[0], "dtype") else 0.0
+
+    closed = jax.make_jaxpr(arrays_only)(x, traced)
+    constants = [np.asarray(v).tobytes() for v in closed.consts if isinstance(v, _ARRAYS)]
+    return seen[0], (re.sub(r"0x[0-9a-f]+", "", str(closed.jaxpr)), constants)
 
 
 def _check_scalar(out: Any, name: str) -> None:

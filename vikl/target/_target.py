@@ -1,5 +1,6 @@
 """`Target`: what we approximate."""
 
+import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -12,6 +13,8 @@ from .._typing import Array, PyTree, Scalar, Vector
 from ._layout import element_names
 from ._numpyro import numpyro_problem
 from ._problem import Problem, density_problem
+
+_SMALL_FLOATS = ("bfloat16", "float8_e4m3fn", "float8_e5m2")
 
 
 class Target(eqx.Module):
@@ -71,8 +74,8 @@ class Target(eqx.Module):
             >>> target.dim, target.names
             (1, ('rate',))
         """
-        problem = density_problem(log_density, like, support, data)
         data = _as_arrays(data)
+        problem = density_problem(log_density, like, support, data)
         if prior is not None:
             _check_prior(prior, problem.layout.dim)
         return Target(problem, data, jnp.asarray(problem.layout.start(like)), prior)
@@ -156,7 +159,34 @@ def named_elements(values: PyTree) -> dict[str, np.ndarray]:
 
 def _as_arrays(data: PyTree) -> PyTree:
     """Make NumPy arrays JAX arrays (traced); leave Python numbers and other things static."""
-    return jax.tree.map(lambda v: jnp.asarray(v) if isinstance(v, np.ndarray) else v, data)
+    return jax.tree.map(lambda v: _as_array(v) if isinstance(v, np.ndarray) else v, data)
+
+
+def _as_array(values: np.ndarray) -> Array:
+    """Make a NumPy array JAX's, and refuse what JAX would change on the way.
+
+    Raises:
+        TypeError: text or objects.
+        ValueError: numbers that do not fit the 32 bits that JAX would give them.
+    """
+    if values.dtype.kind not in "biufc" and values.dtype.name not in _SMALL_FLOATS:
+        raise TypeError(
+            f"`data` should hold arrays of numbers; got one of dtype {values.dtype} and shape "
+            f"{values.shape}. Turn text and objects into numbers first."
+        )
+    with np.errstate(over="ignore"), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        found = jnp.asarray(values)
+    if found.dtype != values.dtype:
+        again = np.asarray(found)
+        lost = again != values if values.dtype.kind in "iu" else np.isinf(again) & ~np.isinf(values)
+        if lost.any():
+            raise ValueError(
+                f"`data` should fit {found.dtype}, which is what JAX makes of {values.dtype}; got "
+                f"{values[lost].ravel()[0]}. Rescale it, or switch on 64-bit numbers by "
+                "`jax.config.update('jax_enable_x64', True)`."
+            )
+    return found
 
 
 def _check_prior(prior: Any, dim: int) -> None:
