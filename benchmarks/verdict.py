@@ -197,8 +197,11 @@ def main() -> None:
     parser.add_argument("--only", default="", help="parts of targets' names or kinds, commas")
     parser.add_argument("--fits", default="", help="parts of the fits' names, commas between")
     parser.add_argument("--float32", action="store_true")
+    parser.add_argument("--quick", action="store_true", help="targets of one to three dimensions")
     parser.add_argument("--json", type=Path, help="where to write one line for each fit")
     args = parser.parse_args()
+    if args.quick:
+        args.only = args.only or " 1-d, 2-d, 3-d"
     os.environ["VB_X64"] = "0" if args.float32 else "1"  # what a folder's posteriors.py reads
     jax.config.update("jax_enable_x64", not args.float32)
     print(versions("jax"), f"seed {args.seed}, float{32 if args.float32 else 64}\n", flush=True)

@@ -15,7 +15,6 @@ from vikl.diagnostics import (
     draw_weighted,
     error_bounds,
     first_look,
-    linear_response_cov,
     mcmc_probe,
     parameter_khats,
     score_checks,
@@ -23,6 +22,7 @@ from vikl.diagnostics import (
     symmetric_kl,
 )
 from vikl.diagnostics._agreement import disagree
+from vikl.diagnostics._linear_response import linear_response_cov
 from vikl.families import FullRankNormal, MeanFieldNormal
 
 KEY = jax.random.key(4)

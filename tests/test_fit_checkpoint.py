@@ -23,6 +23,8 @@ from vikl.fitting import _fit, _loop
 from vikl.objectives import ForwardKL
 
 STEPS = 400
+#: A process is started for each: 20 where there is time (VIKL_SLOW=1).
+NUM_KILLS = 20 if os.environ.get("VIKL_SLOW") == "1" else 3
 
 
 def fit(checkpoint=None, **changes):
@@ -103,9 +105,9 @@ def _run_and_kill(path, step):
 
 def test_killed_at_random_moments_it_ends_bit_identical(tmp_path):
     path, rng = tmp_path / "fit.vikl", random.Random(5)
-    moments = sorted(rng.sample(range(10, STEPS - 50), 3))
+    moments = sorted(rng.sample(range(10, STEPS - 50), NUM_KILLS))
     codes = [_run_and_kill(path, moment) for moment in moments]
-    assert codes == [-signal.SIGKILL] * 3
+    assert codes == [-signal.SIGKILL] * NUM_KILLS
     seen = []
     again = fit(path, callback=lambda snapshot: seen.append(snapshot.step))
     assert seen[0] >= moments[-1]

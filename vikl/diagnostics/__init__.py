@@ -23,7 +23,6 @@ from ._blackjax import mcmc_probe as mcmc_probe
 from ._bounds import ErrorBounds as ErrorBounds
 from ._bounds import error_bounds as error_bounds
 from ._check import check as check
-from ._linear_response import linear_response_cov as linear_response_cov
 from ._moments import MomentShifts as MomentShifts
 from ._moments import moment_shifts as moment_shifts
 from ._probe import ModeProbe as ModeProbe

@@ -69,7 +69,7 @@ def first_look(weighted: WeightedDraws) -> str:
     Example:
         >>> rng = np.random.default_rng(0)
         >>> first_look(WeightedDraws(np.zeros((900, 1)), 5 * rng.normal(size=900), np.zeros(900)))
-        'q is not the target: 0.5 % of its draws count (k-hat 1.06)'
+        'q is not the target: 0.26 % of its draws count (k-hat 1.85)'
     """
     share = f"{100 * weighted.relative_ess:.2g} % of its draws count (k-hat {weighted.khat:.2f})"
     if weighted.num_bad:

@@ -5,9 +5,9 @@ from abc import abstractmethod
 from typing import Any
 
 import equinox as eqx
-import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.core import Tracer
 
 from .._typing import Array, PRNGKey, Scalar, Vector
 
@@ -143,7 +143,7 @@ def check_loc(loc: Any) -> None:
 
 def check_finite(values: Any, name: str) -> None:
     """Refuse what is NaN or infinite (outside jit)."""
-    if isinstance(values, jax.core.Tracer):  # a tracer has no value to look at
+    if isinstance(values, Tracer):  # a tracer has no value to look at
         return
     if not np.isfinite(np.asarray(values, np.float64)).all():
         raise ValueError(f"`{name}` should be finite; got {values}. Look at how it was computed.")

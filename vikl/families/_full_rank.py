@@ -5,6 +5,7 @@ from typing import Any, ClassVar
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.core import Tracer
 from jax.scipy.linalg import solve_triangular
 
 from .._typing import Array, Matrix, PRNGKey, Scalar, Vector
@@ -93,7 +94,7 @@ def _check_tril(scale_tril: Any, dim: int) -> None:
             f"`scale_tril` should have shape {(dim, dim)}, as `loc` has {dim} entries; got "
             f"{scale_tril.shape}."
         )
-    if isinstance(scale_tril, jax.core.Tracer):
+    if isinstance(scale_tril, Tracer):
         return
     values = np.asarray(scale_tril, np.float64)
     check_finite(scale_tril, "scale_tril")

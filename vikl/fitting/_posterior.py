@@ -16,6 +16,7 @@ from .._compile import compile_once
 from .._files import save_tree
 from .._typing import Array, Float, PRNGKey, PyTree, Scalar
 from ..diagnostics import WeightedDraws
+from ..diagnostics._linear_response import linear_response_cov
 from ..families import Family, MeanFieldNormal, cov, mean, std
 from ..target import Target
 from ..target._target import named_elements
@@ -206,7 +207,7 @@ class Posterior:
 
         The first four are of 20,000 fixed draws of q (fewer above 200 parameters); the next two
         of the weighted draws behind `elbo`. A mean-field normal of up to 200 parameters has its
-        sds corrected by linear response beside them (`diagnostics.linear_response_cov`).
+        sds corrected by linear response beside them.
         """
         log_weights = np.asarray(self.weighted.log_weights)
         weighted = named_elements(_constrain(self.target, self.weighted.x))
@@ -219,7 +220,7 @@ class Posterior:
         if not isinstance(self.family, MeanFieldNormal) or self.target.dim > 200:
             return None
         key, dim = jax.random.key(0), self.target.dim
-        covariance = diagnostics.linear_response_cov(self.target, self.family, key)
+        covariance = linear_response_cov(self.target, self.family, key)
         if not np.isfinite(covariance).all():
             return {name: np.full(1, np.nan) for name in self._summary_draws}
         noise = np.random.default_rng(0).normal(size=(len(self.weighted.x), dim))
