@@ -91,6 +91,13 @@ def _integer_constraint():
     return fit(support=constraints.positive_integer)
 
 
+def _estimate(**changes):
+    import numpyro.distributions as dist
+
+    given = {"key": jax.random.key(0)} | changes
+    return vikl.estimate_kl(dist.Normal(0.0, 1.0), dist.Normal(1.0, 1.0), **given)
+
+
 _CALLS = []
 
 
@@ -343,6 +350,13 @@ REFUSED = {
     ),
     "loaded for a function": Refused(
         lambda: vikl.load("nowhere", cast(Any, good)), TypeError, ("`target`", "function")
+    ),
+    # divergences by draws
+    "an estimate's key": Refused(
+        lambda: _estimate(key=0), TypeError, ("`key`", "got 0", "jax.random.key(0)")
+    ),
+    "an estimate of few draws": Refused(
+        lambda: _estimate(num_samples=3), ValueError, ("`num_samples`", "at least 4", "got 3")
     ),
     # NumPyro models
     "no model": Refused(

@@ -15,7 +15,7 @@ def physical_memory() -> float:
         return float("inf")
 
 
-def check_memory(num_bytes: float, name: str, given: Any, advice: str) -> None:
+def check_memory(num_bytes: int | float, name: str, given: Any, advice: str) -> None:
     """Refuse what takes more bytes than the machine has.
 
     Raises:

@@ -112,6 +112,13 @@ def _attach(value: Array, p: Any, q: Any, key: PRNGKey, num_samples: int, gradie
     return jax.lax.stop_gradient(value - surrogate) + surrogate
 
 
+def _check_key(key: Any) -> None:
+    if not isinstance(key, jax.Array):
+        raise TypeError(
+            f"`key` should be a JAX PRNG key; got {key!r}. Do make one by `jax.random.key(0)`."
+        )
+
+
 def _check_count(num_samples: int) -> None:
     if num_samples < 4:
         raise ValueError(
@@ -186,6 +193,7 @@ def estimate_kl(
         Schulman (2020), Approximating KL divergence; Owen (2023), Practical quasi-Monte Carlo
         integration.
     """
+    _check_key(key)
     _check_count(num_samples)
     if not isinstance(p, (list, tuple)):
         _numpyro.describe(p, "p")
@@ -260,6 +268,7 @@ def estimate_divergence(
     References:
         Csiszár (1967); Owen and Zhou (2000), Safe and effective importance sampling.
     """
+    _check_key(key)
     _check_count(num_samples)
     _numpyro.describe(p, "p")
     _numpyro.describe(q, "q")
