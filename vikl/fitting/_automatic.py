@@ -10,7 +10,6 @@ import dataclasses
 import time
 from collections.abc import Callable
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 
@@ -27,6 +26,7 @@ from ._pool import Pool
 from ._progress import Bar, wants_bar
 from ._status import Ending
 from ._unsettled import unsettled
+from ._weigh import seed_of
 
 _STARTS = 8
 _SPREAD = 2.0  # starts are uniform within this of the first, in unconstrained units (as in Stan)
@@ -107,8 +107,7 @@ class Automatic:
         self.given_rounds = max_rounds
         self.shape = FULL if family is FullRankNormal else DIAGONAL
         self.evaluate = Evaluator(target, (self.num_starts, self.num_draws))
-        seed = np.asarray(jax.random.key_data(key)).astype(np.uint32).ravel().tolist()
-        self.rng = np.random.default_rng(seed)
+        self.rng = np.random.default_rng(seed_of(key, 0))
         self.progress, self.callback = progress, callback
         self.deadline = np.inf if max_seconds is None else time.monotonic() + max_seconds
         self.began = time.monotonic()

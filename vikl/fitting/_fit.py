@@ -14,7 +14,7 @@ import optax
 
 from .._compile import compile_once, record_compiles
 from .._typing import PRNGKey, PyTree
-from ..diagnostics import WeightedDraws, draw_weighted
+from ..diagnostics import WeightedDraws
 from ..estimators import ScoreFunction
 from ..families import Family, mean
 from ..objectives import Objective, ReverseKL
@@ -39,6 +39,7 @@ from ._posterior import Posterior
 from ._special import special_method
 from ._status import Ending
 from ._stochastic import StochasticGradient
+from ._weigh import weigh
 
 _DRAWS = 2000  # behind ELBO and k-hat
 _DEFAULT_STEPS = 10_000
@@ -139,7 +140,7 @@ def fit(
             callback,
             checkpoint,
             max_seconds,
-            *_two_keys(key),
+            *((key, key) if automatic and method is None else _two_keys(key)),
         )
         posterior = None
         if method is not None:
@@ -147,6 +148,8 @@ def fit(
         elif automatic:
             posterior = _fit_automatically(target, family, options)
             objective = None if posterior is None else objective  # pathwise would see no gradient
+            if posterior is None:
+                options = options._replace(**dict(zip(("key", "judge_key"), _two_keys(key))))
         if posterior is None:
             posterior = _fit_stochastically(target, family, objective, optimizer, options)
     seconds = time.monotonic() - began - compiles.seconds
@@ -192,7 +195,7 @@ class _Judge:
     def __call__(self, family: Family) -> WeightedDraws:
         if self.weighted is None or not _same(family, self.family):
             self.family = family
-            self.weighted = draw_weighted(self.target, family, self.key, _DRAWS)
+            self.weighted = weigh(self.target, family, self.key, _DRAWS)
         return self.weighted
 
     def efficiency(self, family: Family) -> float:

@@ -1,7 +1,6 @@
 """Natural-gradient steps on the mean and covariance of a normal, in whitened coordinates."""
 
 import dataclasses
-from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -39,6 +38,7 @@ class Round:
     bend: np.ndarray  # the same for the whitened covariance, twice
     noise: float  # nats of the predicted gain that are sampling noise
     bad: int  # draws with a log density or gradient that is not finite
+    curve: np.ndarray  # `bend` before the shape's projection: the identity plus the mean Hessian
 
     @property
     def gain(self) -> float:
@@ -95,36 +95,47 @@ def draw_noise(rng: np.random.Generator, num: int, dim: int, matched: bool) -> n
 
 
 class Shape(NamedTuple):
-    """Which covariances a normal may have: what is kept of a matrix, how many numbers that is."""
+    """Which covariances a normal may have: all of them, or diagonal ones."""
 
-    project: Callable[[np.ndarray], np.ndarray]
-    count: Callable[[int], int]
+    diagonal: bool
+
+    def project(self, matrix: np.ndarray) -> np.ndarray:
+        """Return the part of a symmetric matrix that such a covariance feels."""
+        return np.diag(np.diagonal(matrix)) if self.diagonal else matrix
+
+    def count(self, dim: int) -> int:
+        """Return how many numbers the mean and covariance are."""
+        return 2 * dim if self.diagonal else dim * (dim + 3) // 2
 
     def update(self, q: Moments, seen: Round, rate: float, trust: float) -> Moments:
         """Return q after a natural-gradient step of length at most `rate` and `trust`.
 
         The precision moves by Λ ← Λ − rate · (2∂ELBO/∂Σ), eigenvalue by eigenvalue within a factor
-        of four, so it stays positive; the mean by rate · Λ⁻¹ ∂ELBO/∂μ. The rate is cut until the
-        KL of the new normal from the old is at most `trust` nats.
+        of four, so it stays positive; the mean by rate · H⁻¹ ∂ELBO/∂μ, with the mean curvature H,
+        which is Λ unless that is diagonal. The rate is cut until the KL of the new normal from
+        the old is at most `trust` nats.
 
         References:
             Khan & Rue (2023), The Bayesian learning rule.
         """
-        values, vectors = np.linalg.eigh(seen.bend)
+        values, vectors = np.linalg.eigh(seen.curve)
         slope = vectors.T @ seen.step
+        bends = np.diagonal(seen.bend) if self.diagonal else values
         while True:
-            precision = np.clip(1 - rate * values, 1 / _LARGEST_CHANGE, _LARGEST_CHANGE)
-            move = rate * slope / precision
+            curvature = np.clip(1 - rate * values, 1 / _LARGEST_CHANGE, _LARGEST_CHANGE)
+            precision = np.clip(1 - rate * bends, 1 / _LARGEST_CHANGE, _LARGEST_CHANGE)
+            move = rate * slope / curvature
             kl = 0.5 * float(np.sum(1 / precision - 1 + np.log(precision)) + move @ move)
             if kl <= trust or rate < 1e-12:
                 break
             rate *= min(0.9, 1.1 * float(np.sqrt(trust / kl)))
-        scale = q.scale @ self.project(vectors / np.sqrt(precision) @ vectors.T)
-        return Moments(q.mean + q.scale @ (vectors @ move), scale)
+        root = np.diag(1 / np.sqrt(precision))
+        if not self.diagonal:
+            root = vectors / np.sqrt(precision) @ vectors.T
+        return Moments(q.mean + q.scale @ (vectors @ move), q.scale @ root)
 
 
-FULL = Shape(lambda matrix: matrix, lambda dim: dim * (dim + 3) // 2)
-DIAGONAL = Shape(lambda matrix: np.diag(np.diagonal(matrix)), lambda dim: 2 * dim)
+FULL, DIAGONAL = Shape(diagonal=False), Shape(diagonal=True)
 
 
 @np.errstate(over="ignore", invalid="ignore")  # a runaway q is judged by its ELBO
@@ -143,10 +154,11 @@ def summarize(
     # two halves, each of whole antithetic pairs: their difference is the noise of their mean
     even = np.full(len(noise[::2]), 1 / len(noise[::2]))
     odd = np.full(len(noise[1::2]), 1 / len(noise[1::2]))
-    steps, bends = zip(
-        gradients_of(noise[::2], residual[::2], even, shape),
-        gradients_of(noise[1::2], residual[1::2], odd, shape),
+    steps, curves = zip(
+        gradients_of(noise[::2], residual[::2], even),
+        gradients_of(noise[1::2], residual[1::2], odd),
     )
+    bends = [shape.project(curve) for curve in curves]
     scale = len(noise) / count
     step, bend = (steps[0] + steps[1]) * scale / 2, (bends[0] + bends[1]) * scale / 2
     noise_nats = (
@@ -158,12 +170,14 @@ def summarize(
     std_error = np.inf
     if len(pair_values) > 1:
         std_error = pair_values.std(ddof=1) / np.sqrt(len(pair_values))
-    return Round(float(elbo), float(std_error), step, bend, float(noise_nats), len(fine) - count)
+    curve = (curves[0] + curves[1]) * scale / 2
+    bad = len(fine) - count
+    return Round(float(elbo), float(std_error), step, bend, float(noise_nats), bad, curve)
 
 
 def gradients_of(
-    noise: np.ndarray, residual: np.ndarray, weights: np.ndarray, shape: Shape
+    noise: np.ndarray, residual: np.ndarray, weights: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return the ELBO's gradient in the whitened mean, and twice that in the covariance."""
     bend = noise.T @ (weights[:, None] * residual)
-    return weights @ residual, shape.project((bend + bend.T) / 2)
+    return weights @ residual, (bend + bend.T) / 2

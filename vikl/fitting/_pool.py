@@ -66,21 +66,22 @@ class Pool:
         weights /= weights.sum()
         efficiency = 1 / float(np.sum(weights**2)) / len(weights)
         residual = self.gradients @ q.scale + z
-        steps, bends, elbos = [], [], []
+        steps, curves, elbos = [], [], []
         for g in range(_GROUPS):
             rows = self.group == g
             w = weights[rows] * _GROUPS
-            step, bend = gradients_of(z[rows], residual[rows], w, self.shape)
+            step, curve = gradients_of(z[rows], residual[rows], w)
             steps.append(step)
-            bends.append(bend)
+            curves.append(curve)
             elbos.append(float(w @ self.values[rows]))
-        step, bend = np.mean(steps, axis=0), np.mean(bends, axis=0)
+        step, curve = np.mean(steps, axis=0), np.mean(curves, axis=0)
+        bend = self.shape.project(curve)
         noise = 0.5 * np.sum((np.asarray(steps) - step) ** 2)
-        noise += 0.25 * np.sum((np.asarray(bends) - bend) ** 2)
+        noise += 0.25 * sum(np.sum((self.shape.project(c) - bend) ** 2) for c in curves)
         error = float(np.std(elbos, ddof=1)) / np.sqrt(_GROUPS)
         seen = Round(
             float(np.mean(elbos)) + q.entropy, error, step, bend,
-            float(noise) / _GROUPS / (_GROUPS - 1), 0,
+            float(noise) / _GROUPS / (_GROUPS - 1), 0, curve,
         )  # fmt: skip
         return seen, efficiency
 
