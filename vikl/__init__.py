@@ -39,6 +39,7 @@ from .divergences import total_variation_distance as total_variation_distance
 from .divergences import wasserstein2_distance as wasserstein2_distance
 from .fitting._fit import fit as fit
 from .fitting._load import load as load
+from .fitting._many import fit_many as fit_many
 from .kl._registry import kl_divergence as kl_divergence
 from .kl._registry import register_kl as register_kl
 from .kl._registry import registered_kl_pairs as registered_kl_pairs

@@ -15,6 +15,8 @@ state comes back with a status that says what happened.
 """
 
 from ._callback import Snapshot as Snapshot
+from ._many import ManyFits as ManyFits
+from ._many import natural_gradient as natural_gradient
 from ._posterior import Posterior as Posterior
 from ._status import Ending as Ending
 from ._stochastic import GradientState as GradientState
