@@ -16,6 +16,7 @@ _SLOWEST, _FASTEST = 0.5, 2.5  # shorter steps where noisy, longer while they ke
 _FEWEST, _GROWTH = 4, 1.25  # rounds in a pool when it is first solved, and its growth between
 _SOLVED = 0.01  # of the tolerance: how far a pool is solved, which costs no gradients
 _GROUP = 8  # rounds whose draws are matched together in the pool
+_AGREE = 8  # rounds that have a say in whether the pool is right
 _FAILURES = 10  # shorter and shorter steps in a row that did not improve the ELBO
 
 _SETTLED = "the predicted gain is below its noise"
@@ -94,6 +95,7 @@ class _Run:
         self.pool = Pool(shape)
         self.pooled: Round | None = None  # what the pool says of its own q
         self.next_solve = 0.0
+        self.fresh: list[float] = []  # gains of the pool's rounds, beyond twice their noise
         self.best: Moments | None = None
         self.best_round: Round | None = None
         self.failures, self.speed = 0, 1.0
@@ -115,12 +117,14 @@ class _Run:
                     return self._result(False, "no step improved the ELBO")
             elif not self._advance(seen):
                 self.pool.add(self.q, noise, values, gradients)
+                self.fresh.append(seen.gain - 2 * seen.noise)
                 if self._solve():
                     return self._result(True, _SETTLED)
         if len(self.pool):
             self._solve(last=True)
         pooled, coarse = self.pooled, self.goal.coarse
-        if pooled is not None and pooled.noise < coarse and pooled.gain < coarse:
+        settled = pooled is not None and pooled.noise < coarse and pooled.gain < coarse
+        if settled and self._agrees():
             return self._result(True, _SETTLED)
         return self._result(False, "the budget is spent")
 
@@ -170,7 +174,12 @@ class _Run:
             return False
         self.next_solve = _GROWTH * rounds
         self.q, self.pooled = self.pool.solve(self.q, _SOLVED * self.goal.fine, self.widest)
-        return self.pooled.noise < self.goal.fine and self.pooled.gain < self.goal.fine
+        settled = self.pooled.noise < self.goal.fine and self.pooled.gain < self.goal.fine
+        return settled and self._agrees()
+
+    def _agrees(self) -> bool:
+        """Whether fresh draws see no more gain than the pool: it cannot see beyond its draws."""
+        return len(self.fresh) < 3 or float(np.median(self.fresh[-_AGREE:])) < self.goal.coarse
 
     def _result(self, converged: bool, reason: str) -> Ascent:
         moments = self.q if self.pooled is not None else self.best or self.q
