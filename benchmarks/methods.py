@@ -20,6 +20,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 from _clock import table, versions
 from _problems import Problem, own
 from posteriors import Fit, best_normal, reference, weigh
@@ -30,15 +31,17 @@ from vikl.fitting._natural import Moments, draw_noise
 
 _NOISE = 4000  # draws behind the ELBO gap, the same for every fit of a target
 
+_NAMED = [
+    kind
+    for kind in vars(methods).values()
+    if isinstance(kind, type) and issubclass(kind, methods.Method) and kind is not methods.Method
+]
 METHODS: dict[str, Callable[[], methods.Method | None]] = {
     "automatic": lambda: None,
-    **{
-        kind.__name__: kind
-        for kind in vars(methods).values()
-        if isinstance(kind, type)
-        and issubclass(kind, methods.Method)
-        and kind is not methods.Method
-    },
+    **{kind.__name__: kind for kind in _NAMED},
+    "StochasticVI, Raabbvi": lambda: methods.StochasticVI(stop=methods.Raabbvi()),
+    "StochasticVI, DoWG": lambda: methods.StochasticVI(optimizer=optax.contrib.dowg()),
+    "StochasticVI, raw": lambda: methods.StochasticVI(whiten=None, num_steps=10_000),
 }
 
 
@@ -124,14 +127,14 @@ def main() -> None:
     folder = os.environ.get("VIKL_POSTERIORS")
     parser.add_argument("--posteriors", default=folder, help="a folder with posteriors.py")
     parser.add_argument("--only", default="", help="parts of targets' names, commas between")
-    parser.add_argument("--methods", default=",".join(METHODS), help="commas between")
+    parser.add_argument("--methods", default=";".join(METHODS), help="semicolons between")
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--cache", type=Path, help="an .npz file for the best normals")
     parser.add_argument("--float32", action="store_true", help="fit in float32 (needs --cache)")
     parser.add_argument("--quick", action="store_true", help="one seed")
     args = parser.parse_args()
     args.seeds = 1 if args.quick else args.seeds
-    args.methods = args.methods.split(",")
+    args.methods = args.methods.split(";")
     os.environ["VB_X64"] = "0" if args.float32 else "1"  # what a folder's posteriors.py reads
     jax.config.update("jax_enable_x64", not args.float32)
     print(versions("jax", "optax"), "\n", flush=True)

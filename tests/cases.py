@@ -246,4 +246,5 @@ METHODS = {
     "DeterministicADVI": MethodCase(
         lambda: methods.DeterministicADVI(num_draws=60), finds="mean-field", sd_off=0.35
     ),
+    "StochasticVI": MethodCase(lambda: methods.StochasticVI(num_steps=400)),
 }

@@ -27,7 +27,7 @@ FLOORS = {
 EVERYWHERE = {"jax", "jaxlib", "numpy", "equinox", "jaxtyping", *sys.stdlib_module_names}
 #: Which files may import what else, by patterns of their paths below the package.
 GUESTS = {
-    "optax": ["fitting/*.py"],
+    "optax": ["fitting/*.py", "methods/*.py"],
     "scipy": ["divergences/_scipy.py"],
     "numpyro": [
         "target/_supports.py",

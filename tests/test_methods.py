@@ -18,7 +18,9 @@ from vikl.methods._fixed_draws import FixedDraws, antithetic
 from vikl.methods._hops import _due
 from vikl.methods._newton import steihaug
 from vikl.methods._normals import symmetric_kl
+from vikl.methods._stationarity import best_window, effective_size, split_rhat
 from vikl.methods._track import Track
+from vikl.methods._whiten import Coordinates
 
 RNG = np.random.default_rng(0)
 
@@ -47,6 +49,17 @@ REFUSED = [
     (lambda: methods.BatchAndMatch(tolerance=-1.0), ValueError, ("`tolerance`", "-1.0")),
     (lambda: anything.BatchAndMatch(regularization=0.1), TypeError, ("`regularization`", "0.1")),
     (lambda: anything.BatchAndMatch(start="mode"), TypeError, ("`start`", "'mode'")),
+    (lambda: anything.StochasticVI(objective="elbo"), TypeError, ("`objective`", "'elbo'")),
+    (lambda: anything.StochasticVI(optimizer=0.1), TypeError, ("`optimizer`", "0.1")),
+    (lambda: anything.StochasticVI(whiten=True), TypeError, ("`whiten`", "True")),
+    (lambda: anything.StochasticVI(average=methods.PolyakAverage), TypeError, ("`average`",)),
+    (lambda: anything.StochasticVI(stop=10), TypeError, ("`stop`", "StandsStill or Raabbvi")),
+    (lambda: methods.StochasticVI(optimizer=optax.sgd(0.1), stop=methods.Raabbvi()), ValueError,
+     ("`optimizer`", "Raabbvi")),
+    (lambda: fit(methods.StochasticVI(objectives.ForwardKL(samples=np.zeros((5, 2))))), ValueError,
+     ("`objective` ForwardKL", "whiten=None")),
+    (lambda: methods.Raabbvi(factor=1.5), ValueError, ("`factor`", "1.5")),
+    (lambda: methods.PolyakAverage(-1.0), ValueError, ("`memory`", "-1.0")),
     (lambda: anything.GaussianScoreMatching(num_steps=1.5), ValueError, ("`num_steps`", "1.5")),
     (lambda: anything.GaussianScoreMatching(start=methods.Laplace), TypeError, ("`start`",)),
 ]  # fmt: skip
@@ -297,3 +310,137 @@ def test_symmetric_kl_is_the_sum_of_both():
     both = vikl.kl_divergence(p, q) + vikl.kl_divergence(q, p)
     sides = [Moments(np.asarray(v.loc, float), np.asarray(v.scale_tril, float)) for v in (p, q)]
     assert symmetric_kl(*sides) == pytest.approx(float(both), rel=1e-5)
+
+
+# -- stochastic gradients: whitening, averages, stopping
+
+
+def ill_scaled():
+    """A correlated normal with sds from 1e-3 to 1e3."""
+    sizes = np.array([1e-3, 1.0, 1e3])
+    cov = (0.8 * np.ones((3, 3)) + 0.2 * np.eye(3)) * np.outer(sizes, sizes)
+    data = (jnp.asarray(sizes, float), jnp.asarray(np.linalg.inv(cov), float))
+    return sizes, vikl.Target.from_density(normal_density, jnp.zeros(3), data=data)
+
+
+def test_whitened_coordinates_are_those_of_the_target(float64):
+    """The density changes by the Jacobian; families come back as what they were in x."""
+    sizes, target = ill_scaled()
+    root = np.tril(RNG.normal(size=(3, 3))) + 3 * np.eye(3)
+    q = Moments(sizes, root * sizes[:, None])
+    for kind in (families.FullRankNormal, families.MeanFieldNormal, families.LowRankNormal):
+        coordinates = Coordinates.of(q, kind, target.dtype)
+        white, u = coordinates.target(target), jnp.array([0.3, -0.2, 0.7])
+        x = coordinates.back(kind.init(jnp.zeros(3))).dim and white.constrain(u)
+        scale = coordinates.scale if coordinates.scale.ndim == 2 else jnp.diag(coordinates.scale)
+        np.testing.assert_allclose(x, coordinates.loc + scale @ u)
+        log_det = jnp.linalg.slogdet(scale)[1]
+        np.testing.assert_allclose(white.log_density(u), target.log_density(x) + log_det)
+        np.testing.assert_allclose(white.unconstrain(x), u, rtol=1e-9)
+        inner = kind.init(jnp.array([0.1, 0.2, -0.3]), 0.7)
+        outer = coordinates.back(inner)
+        np.testing.assert_allclose(outer.log_prob(x), inner.log_prob(u) - log_det, rtol=1e-9)
+        np.testing.assert_allclose(families.cov(outer), scale @ families.cov(inner) @ scale.T)
+        np.testing.assert_allclose(families.mean(outer), coordinates.loc + scale @ inner.loc)
+        draw, log_prob = outer.sample_and_log_prob(jax.random.key(0))
+        np.testing.assert_allclose(outer.log_prob(draw), log_prob, rtol=1e-9)
+        if kind is not families.LowRankNormal:
+            assert type(outer) is kind
+
+
+def test_whitening_is_what_an_ill_scaled_posterior_needs():
+    sizes, target = ill_scaled()
+    start = families.FullRankNormal.from_moments(
+        jnp.asarray(0.5 * sizes, float), jnp.diag(jnp.asarray(1.5 * sizes, float))
+    )
+    method = methods.StochasticVI(num_steps=600)
+    post = fit(method, target, family=start)
+    np.testing.assert_allclose(np.asarray(post.std) / sizes, 1.0, atol=0.05)
+    np.testing.assert_allclose(np.asarray(post.mean) / sizes, 1.0, atol=0.05)
+    raw = fit(methods.StochasticVI(whiten=None, num_steps=600), target)
+    assert abs(float(raw.std[2]) / sizes[2] - 1) > 0.5
+
+
+def test_an_average_has_less_noise_than_the_last_iterate():
+    """Plain SGD at a fixed rate with pathwise gradients, whose noise stays at the optimum."""
+    kept = {"optimizer": optax.sgd(0.05), "objective": objectives.ReverseKL(num_samples=1)}
+    kept |= {"num_steps": 400, "whiten": None}
+    loc = np.asarray(small_target().data[0])
+    errors = []
+    for average in (methods.PolyakAverage(), None):
+        method = methods.StochasticVI(average=average, **kept)
+        posts = [fit(method, key=jax.random.key(i)) for i in range(8)]
+        errors.append(np.sqrt(np.mean([(np.asarray(p.mean) - loc) ** 2 for p in posts])))
+    assert errors[0] < 0.6 * errors[1]
+
+
+@pytest.mark.parametrize("name", ["dowg", "prodigy"])
+def test_step_free_optimizers_just_work(name):
+    """In `vikl.fit` as they are, and in whitened coordinates."""
+    optimizer, num_steps = getattr(optax.contrib, name)(), 1000
+    loc, precision = small_target().data
+    sd = np.sqrt(np.diagonal(np.linalg.inv(np.asarray(precision))))
+    plain = vikl.fit(
+        small_target(), families.FullRankNormal, optimizer=optimizer, num_steps=num_steps,
+        key=jax.random.key(0), progress=False,
+    )  # fmt: skip
+    method = methods.StochasticVI(optimizer=optimizer, num_steps=300)
+    # as it is the last iterate carries the noise of its step, which averaging takes out
+    for post, off in ((plain, 0.5), (fit(method), 0.1)):
+        assert post.status in ("converged", "budget spent")
+        np.testing.assert_allclose((np.asarray(post.mean) - loc) / sd, 0.0, atol=off)
+        np.testing.assert_allclose(np.asarray(post.std) / sd, 1.0, atol=off)
+
+
+def test_raabbvi_lowers_its_rate_until_it_is_not_worth_it():
+    """From far off, with noisy gradients: two phases or more, and an accurate average."""
+    rule = methods.Raabbvi(accuracy=0.05)
+    method = methods.StochasticVI(objective=objectives.ReverseKL(num_samples=4), stop=rule)
+    start = families.FullRankNormal.init(jnp.array([3.0, -3.0]), 2.0)
+    post = fit(method, family=start)
+    assert post.status == "converged", post.stopped_because
+    assert "phases" in post.stopped_because
+    loc, precision = small_target().data
+    sd = np.sqrt(np.diagonal(np.linalg.inv(np.asarray(precision))))
+    np.testing.assert_allclose((np.asarray(post.mean) - loc) / sd, 0.0, atol=0.1)
+    np.testing.assert_allclose(np.asarray(post.std) / sd, 1.0, atol=0.1)
+    again = fit(method, family=start)
+    assert again.compile_seconds == 0.0
+    assert (again.mean == post.mean).all()
+    short = fit(method, family=start, num_steps=100)
+    assert short.status == "budget spent"
+    seen = []
+    stopped = fit(method, family=start, callback=lambda snapshot: seen.append(snapshot) or True)
+    assert stopped.status == "stopped by callback"
+    assert seen[0].family.dim == 2
+
+
+def test_standing_still_ends_a_run():
+    post = fit(methods.StochasticVI(stop=methods.StandsStill(), num_steps=20_000))
+    assert post.status == "converged"
+    assert post.history["step"][-1] < 20_000
+
+
+def test_stationarity_is_told_from_drift():
+    noise = RNG.normal(size=(1000, 2))
+    correlated = np.zeros_like(noise)
+    for t in range(1, 1000):
+        correlated[t] = 0.9 * correlated[t - 1] + noise[t]
+    drift = np.linspace(0, 3, 1000)[:, None] + 0.5 * noise
+    assert split_rhat(noise).max() < 1.01
+    assert split_rhat(drift).min() > 1.1
+    assert (effective_size(noise) > 700).all()
+    # an autoregression of 0.9 is worth (1 − 0.9)/(1 + 0.9) of its length
+    np.testing.assert_allclose(effective_size(correlated), 1000 / 19, rtol=0.6)
+    settling = np.concatenate([drift[:400] - 3.0, 0.1 * noise[:600]])
+    window, rhat = best_window(settling, 200)
+    assert window <= 600
+    assert rhat < 1.1
+
+
+def test_a_callback_sees_the_family_in_the_targets_coordinates():
+    seen = []
+    sizes, target = ill_scaled()
+    method = methods.StochasticVI(num_steps=50)
+    fit(method, target, callback=lambda snapshot: seen.append(snapshot.family))
+    np.testing.assert_allclose(families.std(seen[-1]) / sizes, 1.0, atol=0.05)

@@ -253,6 +253,8 @@ def _fit_by_method(target: Target, family: Any, method: Method, options: _Option
         history["elbo"] = np.append(before, weighted.elbo)
         history["elbo_std_error"] = np.append(before, weighted.elbo_std_error)
     ending = _judge_support(found.ending, weighted)
+    if ending.status == "diverged" and weighted.num_bad:
+        ending = ending.with_note(_judge_support(Ending("converged", ""), weighted).because)
     return Posterior(
         target, found.family, ending, history, weighted, found.num_gradients, 0.0, 0.0,
         found.starts, dict(found.details),
