@@ -9,7 +9,7 @@ def split_rhat(iterates: np.ndarray) -> np.ndarray:
     Example:
         >>> rhat = split_rhat(np.stack([np.tile([0.0, 1.0], 50), np.arange(100.0)], axis=1))
         >>> rhat.round(1).tolist()
-        [1.0, 1.8]
+        [1.0, 2.6]
 
     References:
         Gelman & Rubin (1992), Inference from iterative simulation using multiple sequences.
