@@ -12,16 +12,21 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from vikl import estimators, families, methods, objectives
+from vikl import estimators, families, generators, methods, objectives
 from vikl.target import Target
 
 
 @dataclasses.dataclass(frozen=True)
 class FamilyCase:
-    """How to make a family of `dim` dimensions: the standard one, and a lopsided one."""
+    """How to make a family of `dim` dimensions: the standard one, and a lopsided one.
+
+    `lacks` names what it has no closed form for: `entropy`, `kl` (to the other families),
+    `from_noise`, or `sd` (the scale that `init` takes is not the standard deviation).
+    """
 
     standard: Callable[[int], families.Family]
     lopsided: Callable[[int], families.Family]
+    lacks: frozenset[str] = frozenset()
 
 
 def _loc(dim: int) -> jax.Array:
@@ -46,6 +51,26 @@ def _low_rank(dim: int) -> families.Family:
     return families.LowRankNormal(_loc(dim), jnp.log(0.85 * _scales(dim)), factor)
 
 
+def _mixture(dim: int) -> families.Family:
+    loc = jnp.stack([_loc(dim), -1.2 * _loc(dim), jnp.full(dim, 0.5)])
+    scale = 0.8 * jnp.stack([_scales(dim), 0.5 * _scales(dim)[::-1], _scales(dim)])
+    return families.NormalMixture.from_components(jnp.array([0.5, 0.3, 0.2]), loc, scale)
+
+
+def _full_mixture(dim: int) -> families.Family:
+    tril = jnp.tril(jnp.full((dim, dim), 0.4), -1) + jnp.diag(_scales(dim))
+    trils = jnp.stack([0.8 * tril, 0.5 * jnp.eye(dim)])
+    loc = jnp.stack([_loc(dim), -_loc(dim)])
+    return families.NormalMixture.from_components(jnp.array([0.7, 0.3]), loc, trils)
+
+
+def _student_t(dim: int) -> families.Family:
+    tril = jnp.asarray(np.tril(np.full((dim, dim), 0.3), -1), float)
+    q = families.StudentT.init(_loc(dim), 0.8 * _scales(dim), df=12.0, full=True)
+    return dataclasses.replace(q, lower=tril)
+
+
+_NO_NORMAL = frozenset({"entropy", "kl", "from_noise"})
 FAMILIES = {
     "MeanFieldNormal": FamilyCase(
         lambda dim: families.MeanFieldNormal.init(jnp.zeros(dim)), _mean_field
@@ -59,7 +84,29 @@ FAMILIES = {
         ),
         _low_rank,
     ),
+    "NormalMixture": FamilyCase(
+        lambda dim: families.NormalMixture.init(jnp.zeros(dim), num_components=3),
+        _mixture,
+        _NO_NORMAL,
+    ),
+    "NormalMixture-full": FamilyCase(
+        lambda dim: families.NormalMixture.init(jnp.zeros(dim), num_components=2, full=True),
+        _full_mixture,
+        _NO_NORMAL,
+    ),
+    "StudentT": FamilyCase(
+        lambda dim: families.StudentT.init(jnp.zeros(dim)),
+        lambda dim: families.StudentT.init(_loc(dim), 0.7 * _scales(dim), df=12.0),
+        frozenset({"kl", "from_noise", "sd"}),
+    ),
+    "StudentT-full": FamilyCase(
+        lambda dim: families.StudentT.init(jnp.zeros(dim), full=True),
+        _student_t,
+        frozenset({"kl", "from_noise", "sd"}),
+    ),
 }
+#: the families that the laws of estimators and objectives are tested with: each program counts
+NORMALS = {name: FAMILIES[name] for name in ("MeanFieldNormal", "FullRankNormal")}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -72,6 +119,10 @@ class EstimatorCase:
     #: the size of error in the mean gradient that is found, from so many replicates of two draws
     detects: float = 0.35
     replicates: int = 20_000
+    #: the one family that it is for, beside the normals or instead of them
+    family: str | None = None
+    #: whether there is no noise at all
+    exact: bool = False
 
 
 ESTIMATORS = {
@@ -82,6 +133,28 @@ ESTIMATORS = {
     "ScoreFunction": EstimatorCase(
         estimators.ScoreFunction, fewest=2, detects=0.6, replicates=60_000
     ),
+    "Pathwise-mixture": EstimatorCase(estimators.Pathwise, family="NormalMixture"),
+    "Pathwise-antithetic": EstimatorCase(
+        lambda: estimators.Pathwise(estimators.AntitheticNoise()), fewest=2
+    ),
+    "Pathwise-Sobol": EstimatorCase(lambda: estimators.Pathwise(estimators.SobolNoise()), fewest=2),
+    "StickingTheLanding-Sobol": EstimatorCase(
+        lambda: estimators.StickingTheLanding(estimators.SobolNoise()), fewest=2
+    ),
+    "DoublyReparameterized": EstimatorCase(estimators.DoublyReparameterized, general=False),
+    "HessianControlVariate": EstimatorCase(  # the target of the law is quadratic: no noise left
+        estimators.HessianControlVariate, general=False, replicates=2, exact=True
+    ),
+    "Stratified": EstimatorCase(estimators.Stratified, fewest=3, family="NormalMixture"),
+    "DefensiveMixture": EstimatorCase(
+        lambda: estimators.DefensiveMixture(families.MeanFieldNormal.init(jnp.zeros(2), 2.0)),
+        fewest=4,
+        detects=0.6,
+        replicates=60_000,
+    ),
+    "Quadrature": EstimatorCase(
+        lambda: estimators.Quadrature(-14.0, 14.0, 101), replicates=2, exact=True
+    ),
 }
 
 
@@ -91,6 +164,8 @@ class ObjectiveCase:
 
     make: Callable[[families.Family], objectives.Objective]
     uses_density: bool = True
+    #: the size of error in the mean gradient at the target that is found
+    detects: float = 0.2
 
 
 def _exact_samples(q: families.Family) -> jax.Array:
@@ -99,12 +174,51 @@ def _exact_samples(q: families.Family) -> jax.Array:
     return jax.vmap(lambda noise: families.from_noise(q, noise))(jnp.asarray(corners, float))
 
 
+def _wide() -> estimators.Estimator:
+    return estimators.DefensiveMixture(families.MeanFieldNormal.init(jnp.zeros(2), 2.0))
+
+
+#: made once: a new generator compiles anew
+_ALPHA = generators.alpha(0.3)
+_DREG = estimators.DoublyReparameterized
+_SCORE = estimators.ScoreFunction
 OBJECTIVES = {
     "ReverseKL": [ObjectiveCase(lambda q: objectives.ReverseKL(num_samples=4))],
     "ForwardKL": [
         ObjectiveCase(lambda q: objectives.ForwardKL(num_samples=16)),
         ObjectiveCase(lambda q: objectives.ForwardKL(samples=_exact_samples(q)), False),
     ],
+    "FDivergence": [
+        ObjectiveCase(lambda q: objectives.FDivergence(_ALPHA, num_samples=16)),
+        ObjectiveCase(lambda q: objectives.FDivergence(_ALPHA, _DREG(), num_samples=16)),
+    ],
+    "JensenShannon": [
+        ObjectiveCase(lambda q: objectives.JensenShannon(num_samples=16)),
+        ObjectiveCase(lambda q: objectives.JensenShannon((0.3, 0.7), _wide(), num_samples=16)),
+    ],
+    "Jeffreys": [ObjectiveCase(lambda q: objectives.Jeffreys(_SCORE(), num_samples=16))],
+    "SquaredHellinger": [ObjectiveCase(lambda q: objectives.SquaredHellinger(num_samples=16))],
+    "Renyi": [
+        ObjectiveCase(lambda q: objectives.Renyi(0.5, num_samples=16)),
+        ObjectiveCase(lambda q: objectives.Renyi(2.0, "p||q", _DREG(), num_samples=16)),
+        ObjectiveCase(lambda q: objectives.Renyi(1.0, "p||q", num_samples=16)),
+        ObjectiveCase(lambda q: objectives.Renyi(1.0, estimator=_SCORE(), num_samples=16)),
+    ],
+    "ChiSquared": [
+        ObjectiveCase(lambda q: objectives.ChiSquared(num_samples=16)),
+        ObjectiveCase(lambda q: objectives.ChiSquared("q||p", _SCORE(), num_samples=16)),
+    ],
+    "ImportanceWeighted": [
+        ObjectiveCase(lambda q: objectives.ImportanceWeighted(num_importance=5)),
+        ObjectiveCase(lambda q: objectives.ImportanceWeighted(_DREG(), 5, 2)),
+        ObjectiveCase(lambda q: objectives.ImportanceWeighted(_SCORE(), 5, 2)),
+    ],
+    "ScoreMatching": [ObjectiveCase(lambda q: objectives.ScoreMatching(num_samples=8))],
+    "MarkovianScoreClimbing": [
+        ObjectiveCase(lambda q: objectives.MarkovianScoreClimbing(num_samples=8, num_chains=2)),
+    ],
+    "AnnealedKL": [ObjectiveCase(lambda q: objectives.AnnealedKL(1.0, 1.0, num_samples=4))],
+    "TailAdaptive": [ObjectiveCase(lambda q: objectives.TailAdaptive(num_samples=16))],
 }
 
 

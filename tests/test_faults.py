@@ -133,7 +133,7 @@ SAID = {
     "nan on a part of the space": Said(
         lambda: fit(_undefined_right), ("outside the support",), "log density of NaN"
     ),
-    "weights that collapse": Said(_far_proposal, ("weights collapsed",), "wider `proposal`"),
+    "weights that collapse": Said(_far_proposal, ("not inclusive any more",), "wider `proposal`"),
     "a starting place of zero density": Said(
         lambda: fit(lambda x: jnp.where(x[0] > 0, good(x), -jnp.inf)), ("outside the support",)
     ),

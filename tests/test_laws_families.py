@@ -71,7 +71,34 @@ def test_moments_and_entropy_agree_with_draws(case, dtype):
     centred = x - np.asarray(mean(q), np.float64)
     assert_mean(centred[:, :, None] * centred[:, None, :], cov(q), detects=0.15)
     assert_mean(centred**2, np.square(std(q)), detects=0.15)
-    assert_mean(-log_q, entropy(q), detects=0.05)
+    if "entropy" not in case.lacks:
+        assert_mean(-log_q, entropy(q), detects=0.05)
+
+
+@family
+def test_draws_are_differentiated_as_the_exact_moments_are(case, dtype):
+    q, matrix = case.lopsided(DIM), jnp.array([[1.0, 0.3], [0.3, -0.5]])
+    assert q.reparameterized
+
+    def exact(q):
+        return mean(q)[0] + jnp.sum(matrix * cov(q)) + mean(q) @ (matrix @ mean(q))
+
+    gradients = _slopes(q, matrix, jax.random.split(jax.random.key(6), NUM // 2))
+    expected = eqx.filter_grad(exact)(q)
+    assert_mean(gradients, _flat(expected), detects=0.25)
+
+
+def _flat(tree):
+    return jnp.concatenate([jnp.ravel(v) for v in jax.tree.leaves(tree)])
+
+
+@eqx.filter_jit
+def _slopes(q, matrix, keys):
+    def value(q, key):
+        x = q.sample_and_log_prob(key)[0]
+        return x[0] + x @ (matrix @ x)
+
+    return jax.vmap(lambda key: _flat(eqx.filter_grad(value)(q, key)))(keys)
 
 
 @family
@@ -91,7 +118,7 @@ def test_every_leaf_is_an_unconstrained_parameter(case, dtype):
         x, log_q = _draw(moved, 3, FEW)
         assert np.isfinite(x).all()
         assert np.isfinite(log_q).all()
-        assert np.isfinite(entropy(moved))
+        assert "entropy" in case.lacks or np.isfinite(entropy(moved))
 
 
 @family
@@ -121,8 +148,10 @@ def test_another_of_the_same_shape_is_not_traced_again(case, dtype):
 @family
 def test_noise_is_the_pathwise_map(case, dtype):
     q = case.lopsided(DIM)
-    if not q.reparameterized:
-        pytest.skip("not a location-scale family")
+    if "from_noise" in case.lacks:
+        with pytest.raises(NotImplementedError, match="`from_noise` has no closed form for"):
+            from_noise(q, jnp.zeros(DIM))
+        return
     np.testing.assert_allclose(from_noise(q, jnp.zeros(DIM)), mean(q), rtol=1e-6)
     jacobian = jax.jacfwd(lambda e: from_noise(q, e))(jnp.zeros(DIM))
     np.testing.assert_allclose(jacobian @ jacobian.T, cov(q), rtol=1e-5)
@@ -133,8 +162,9 @@ def test_init_takes_the_mean_and_the_scale(case, dtype):
     kind = type(case.standard(DIM))
     q = kind.init(jnp.array([1.0, -2.0]), jnp.array([0.5, 3.0]))
     assert q.dim == DIM
-    np.testing.assert_allclose(mean(q), [1.0, -2.0])
-    np.testing.assert_allclose(std(q), [0.5, 3.0], rtol=1e-6)
+    np.testing.assert_allclose(mean(q), [1.0, -2.0], rtol=2e-6)
+    ratio = np.asarray(std(q)) / [0.5, 3.0]
+    np.testing.assert_allclose(ratio, ratio[0] if "sd" in case.lacks else 1.0, rtol=1e-6)
 
 
 @family
@@ -152,7 +182,8 @@ def test_init_refuses_a_scale_of_another_shape(case):
         kind.init(jnp.zeros(DIM), jnp.ones(3))
 
 
-PAIRS = [(p, q) for p in FAMILIES for q in FAMILIES]
+_WITH_KL = [name for name, case in FAMILIES.items() if "kl" not in case.lacks]
+PAIRS = [(p, q) for p in _WITH_KL for q in _WITH_KL]
 
 
 @pytest.mark.parametrize(("p", "q"), PAIRS)
@@ -166,6 +197,10 @@ def test_the_kl_between_families_is_the_monte_carlo_one(p, q, dtype):
 @family
 def test_the_kl_to_itself_is_zero(case, dtype):
     q = case.lopsided(DIM)
+    if "kl" in case.lacks:
+        with pytest.raises(NotImplementedError):
+            kl_divergence(q, q)
+        return
     assert float(kl_divergence(q, q)) == pytest.approx(0.0, abs=1e-12)
     if set(FAMILIES) >= {"MeanFieldNormal", "FullRankNormal"}:
         pair = [FAMILIES[n].standard(DIM) for n in ("MeanFieldNormal", "FullRankNormal")]

@@ -6,25 +6,60 @@ import jax.numpy as jnp
 import jaxtyping
 import numpy as np
 import pytest
-from cases import FAMILIES, OBJECTIVES, shifted_family_density
+from cases import FAMILIES, NORMALS, OBJECTIVES, shifted_family_density
 from monte_carlo import assert_at_most, assert_mean
 
 from vikl import Target
 from vikl.estimators import Pathwise, StickingTheLanding
 from vikl.families import MeanFieldNormal, cov, mean
-from vikl.objectives import ForwardKL, ReverseKL
+from vikl.objectives import (
+    ChiSquared,
+    FDivergence,
+    ForwardKL,
+    Jeffreys,
+    JensenShannon,
+    MarkovianScoreClimbing,
+    Renyi,
+    ReverseKL,
+    ScoreMatching,
+    SquaredHellinger,
+)
 
 DIM = 2
+
+
+def _worlds(name: str, i: int) -> list[tuple[str, int]]:
+    """Return the families and the float sizes that a row is tested with: few, for speed."""
+    if name in ("ReverseKL", "ForwardKL"):
+        return [(family, bits) for family in NORMALS for bits in (32, 64)]
+    # ranks change places by rounding
+    return [(list(NORMALS)[i % 2], 64 if i % 2 or name == "TailAdaptive" else 32)]
+
+
 ROWS = [
-    pytest.param(case, family, id=f"{name}{i}-{family}")
+    pytest.param(case, family, bits, id=f"{name}{i}-{family}-float{bits}")
     for name, cases_of in OBJECTIVES.items()
     for i, case in enumerate(cases_of)
-    for family in FAMILIES
+    for family, bits in _worlds(name, i)
 ]
-rows = pytest.mark.parametrize(("case", "family"), ROWS)
+
+
+@pytest.fixture
+def bits(request, world):
+    """Run the test in 32 or 64 bits, as its row says."""
+    with world(request.param):
+        yield request.param
+
+
+rows = pytest.mark.parametrize(("case", "family", "bits"), ROWS, indirect=["bits"])
 
 
 NUM = 4_000
+#: the objectives that bound nothing, or (χ²(p‖q), Rényi beyond one) bound log Z from above
+WITHOUT_BOUND = (
+    ForwardKL, FDivergence, JensenShannon, Jeffreys, SquaredHellinger, Renyi, ChiSquared,
+    ScoreMatching, MarkovianScoreClimbing,
+)  # fmt: skip
 
 
 @eqx.filter_jit
@@ -48,18 +83,18 @@ def _shifted(p, constant=0.0):
 
 
 @rows
-def test_it_is_stationary_where_q_is_the_target(case, family, dtype):
+def test_it_is_stationary_where_q_is_the_target(case, family, bits):
     q = FAMILIES[family].lopsided(DIM)
     gradient, loss, _ = gradients(case.make(q), q, _shifted(q), 0)
-    assert loss.dtype == dtype
-    if case.uses_density:
-        assert_mean(gradient, 0.0, detects=0.2)
-    else:  # nothing is drawn
+    assert loss.dtype == np.dtype(f"float{bits}")
+    if not case.uses_density:  # nothing is drawn
         np.testing.assert_allclose(gradient, 0.0, atol=2e-6)
+    elif np.abs(gradient).max() > (2e-5 if bits == 32 else 1e-13):  # not zero draw by draw
+        assert_mean(gradient, 0.0, detects=case.detects)
 
 
 @rows
-def test_it_falls_towards_the_target(case, family, float64):
+def test_it_falls_towards_the_target(case, family, bits):
     q = FAMILIES[family].lopsided(DIM)
     away = eqx.tree_at(lambda q: q.loc, q, mean(q) + 0.5)
     gradient, _, _ = gradients(case.make(q), away, _shifted(q), 1)
@@ -68,29 +103,29 @@ def test_it_falls_towards_the_target(case, family, float64):
 
 
 @rows
-def test_a_constant_in_the_log_density_does_not_move_it(case, family, dtype):
+def test_a_constant_in_the_log_density_does_not_move_it(case, family, bits):
     p, q = FAMILIES[family].lopsided(DIM), FAMILIES[family].standard(DIM)
     plain, shifted = (
         gradients(case.make(p), q, _shifted(p, constant), 2)[0] for constant in (0.0, 100.0)
     )
-    tolerance = 1e-3 if dtype == np.float32 else 1e-11
+    tolerance = 1e-3 if bits == 32 else 1e-11
     np.testing.assert_allclose(plain, shifted, rtol=tolerance, atol=tolerance)
 
 
 @rows
-def test_what_is_called_elbo_is_a_lower_bound(case, family, float64):
+def test_what_is_called_elbo_is_a_lower_bound(case, family, bits):
     p, q = FAMILIES[family].lopsided(DIM), FAMILIES[family].standard(DIM)
     _, _, aux = gradients(case.make(p), q, _shifted(p), 3)
     if "elbo" not in aux:
-        assert isinstance(case.make(p), ForwardKL)
+        assert isinstance(case.make(p), WITHOUT_BOUND)
         return
     assert_at_most(aux["elbo"], 0.0)
-    assert aux["elbo"].mean() < -0.05  # q is not p: the gap is the KL
+    assert aux["elbo"].mean() < -0.01  # q is not p: there is a gap
     np.testing.assert_array_equal(aux["loss"], -aux["elbo"])
 
 
 @rows
-def test_gradients_are_counted(case, family):
+def test_gradients_are_counted(case, family, bits):
     objective = case.make(FAMILIES[family].standard(DIM))
     assert (objective.gradients_per_step() > 0) == case.uses_density
 

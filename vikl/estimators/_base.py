@@ -2,16 +2,34 @@
 
 from abc import abstractmethod
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import equinox as eqx
 import jax
+import jax.numpy as jnp
+import numpy as np
 
 from .._typing import Array, Float, PRNGKey, Scalar, Vector
 from ..families import Family
 
 #: f(x, log q(x)), one draw at a time.
 Integrand = Callable[[Vector, Scalar], Scalar]
+
+
+class Draws(NamedTuple):
+    """Weighted points: Σ exp(log_weight) g(x, log_q) estimates E_q[g] and, derived, its gradient.
+
+    Example:
+        >>> import jax, jax.numpy as jnp, vikl
+        >>> q = vikl.families.MeanFieldNormal.init(jnp.zeros(2))
+        >>> draws = vikl.estimators.Pathwise().draws(q, jax.random.key(0), 4)
+        >>> print(draws.x.shape, jnp.exp(draws.log_weight))
+        (4, 2) [0.25 0.25 0.25 0.25]
+    """
+
+    x: Float[Array, "n dim"]
+    log_q: Float[Array, " n"]
+    log_weight: Float[Array, " n"]
 
 
 class Estimator(eqx.Module):
@@ -37,6 +55,21 @@ class Estimator(eqx.Module):
         """
 
     @abstractmethod
+    def draws(self, family: Family, key: PRNGKey, num_samples: int) -> Draws:
+        """Return weighted draws, for losses that are not one plain average over draws.
+
+        Differentiable in the family: a smooth function of their weighted sums has the gradient of
+        the same function of the expectations, up to what few draws bias it.
+        """
+
+    @abstractmethod
+    def strata(self, num_samples: int) -> tuple[int, ...]:
+        """Return how many draws of each kind are held; () where the draws are differentiated.
+
+        Where draws are held the gradient runs through their weights, and a baseline helps.
+        """
+
+    @abstractmethod
     def negative_elbo(
         self, family: Family, target: Any, key: PRNGKey, num_samples: int
     ) -> tuple[Scalar, Scalar]:
@@ -56,6 +89,44 @@ def expectation_negative_elbo(
 def split(key: PRNGKey, num_samples: int) -> Array:
     """Return `num_samples` keys; a single draw uses the key itself, which costs no hashing."""
     return key[None] if num_samples == 1 else jax.random.split(key, num_samples)
+
+
+def equal_weights(x: Float[Array, "n dim"]) -> Float[Array, " n"]:
+    """Return log(1/n) for each of n draws."""
+    return jnp.full(x.shape[0], -float(np.log(x.shape[0])), x.dtype)
+
+
+def weighted_expectation(draws: Draws, integrand: Integrand) -> tuple[Scalar, Float[Array, " n"]]:
+    """Return Σ weight · integrand, differentiable, and its terms times n, whose mean it is."""
+    terms = jnp.exp(draws.log_weight) * jax.vmap(integrand)(draws.x, draws.log_q)
+    return terms.sum(), jax.lax.stop_gradient(terms * len(terms))
+
+
+def without_mean(
+    log_weight: Float[Array, " n"], terms: Float[Array, " n"], strata: tuple[int, ...]
+) -> Scalar:
+    """Return what a leave-one-out baseline adds to the loss Σ terms: zero, but for its gradient.
+
+    The derivatives of the weights of held draws sum to zero in mean, and so do their products with
+    any b of one mean that does not look at the draw itself. b_i is the loss without the term i,
+    the others of its stratum counting for it.
+    """
+    weight, terms = jnp.exp(log_weight), jax.lax.stop_gradient(terms)
+    baseline, start = [], 0
+    for size in strata:
+        part = terms[start : start + size]
+        others = (part.sum() - part) * (size / (size - 1)) - part.sum()
+        baseline.append(terms.sum() + others)
+        start += size
+    return -jnp.sum(jnp.concatenate(baseline) * (weight - jax.lax.stop_gradient(weight)))
+
+
+def no_draws(name: str, why: str) -> NotImplementedError:
+    """Return the error of an estimator that knows plain averages only."""
+    return NotImplementedError(
+        f"`estimator` {name} {why}. Use `vikl.estimators.Pathwise()`, `DoublyReparameterized()` or "
+        "`ScoreFunction()` with this objective."
+    )
 
 
 def require_reparameterized(family: Family, name: str) -> None:

@@ -7,7 +7,7 @@ import jax
 from .._typing import Array, Float, PRNGKey, Scalar
 from ..families import Family, entropy
 from ..kl._registry import kl_divergence
-from ._base import Estimator, Integrand
+from ._base import Draws, Estimator, Integrand, no_draws
 from ._pathwise import Pathwise
 
 
@@ -32,11 +32,19 @@ class ClosedFormEntropy(Estimator):
         Kucukelbir et al. (2017), Automatic Differentiation Variational Inference.
     """
 
+    def strata(self, num_samples: int) -> tuple[int, ...]:
+        """Return nothing: no draw is held."""
+        return ()
+
     def expectation(
         self, integrand: Integrand, family: Family, key: PRNGKey, num_samples: int
     ) -> tuple[Scalar, Float[Array, " n"]]:
         """Refuse: a general integrand has no closed form."""
         raise _only_reverse_kl("ClosedFormEntropy")
+
+    def draws(self, family: Family, key: PRNGKey, num_samples: int) -> Draws:
+        """Refuse: its closed form is part of the ELBO."""
+        raise no_draws("ClosedFormEntropy", "knows the reverse KL only")
 
     def negative_elbo(
         self, family: Family, target: Any, key: PRNGKey, num_samples: int
@@ -71,11 +79,19 @@ class AnalyticKL(Estimator):
         Kingma & Welling (2014), Auto-Encoding Variational Bayes, equation 3.
     """
 
+    def strata(self, num_samples: int) -> tuple[int, ...]:
+        """Return nothing: no draw is held."""
+        return ()
+
     def expectation(
         self, integrand: Integrand, family: Family, key: PRNGKey, num_samples: int
     ) -> tuple[Scalar, Float[Array, " n"]]:
         """Refuse: a general integrand has no closed form."""
         raise _only_reverse_kl("AnalyticKL")
+
+    def draws(self, family: Family, key: PRNGKey, num_samples: int) -> Draws:
+        """Refuse: its closed form is part of the ELBO."""
+        raise no_draws("AnalyticKL", "knows the reverse KL only")
 
     def negative_elbo(
         self, family: Family, target: Any, key: PRNGKey, num_samples: int

@@ -6,7 +6,7 @@ from jax.lax import stop_gradient
 
 from .._typing import Array, Float, PRNGKey, Scalar
 from ..families import Family
-from ._base import Estimator, Integrand, expectation_negative_elbo, split
+from ._base import Draws, Estimator, Integrand, equal_weights, expectation_negative_elbo, split
 
 
 class ScoreFunction(Estimator):
@@ -29,6 +29,10 @@ class ScoreFunction(Estimator):
         Kool, van Hoof & Welling (2019), Buy 4 REINFORCE samples, get a baseline for free.
     """
 
+    def strata(self, num_samples: int) -> tuple[int, ...]:
+        """Return that all draws are held, and alike."""
+        return (num_samples,)
+
     def expectation(
         self, integrand: Integrand, family: Family, key: PRNGKey, num_samples: int
     ) -> tuple[Scalar, Float[Array, " n"]]:
@@ -49,6 +53,16 @@ class ScoreFunction(Estimator):
         baseline = (held.sum() - held) / (num_samples - 1)
         score = (held - baseline) * (log_q - stop_gradient(log_q))
         return (values + score).mean(), held
+
+    def draws(self, family: Family, key: PRNGKey, num_samples: int) -> Draws:
+        """Return held draws whose weights carry the score: 1/n in value, ∇log q in gradient."""
+
+        def one(key):
+            x = stop_gradient(family.sample_and_log_prob(key)[0])
+            return x, family.log_prob(x)
+
+        x, log_q = jax.vmap(one)(split(key, num_samples))
+        return Draws(x, log_q, equal_weights(x) + log_q - stop_gradient(log_q))
 
     def negative_elbo(
         self, family: Family, target: eqx.Module, key: PRNGKey, num_samples: int

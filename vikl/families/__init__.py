@@ -14,6 +14,7 @@ agree with draws; the sticking-the-landing gradient is exactly zero where the ta
 """
 
 from ._base import Family as Family
+from ._base import components as components
 from ._base import cov as cov
 from ._base import entropy as entropy
 from ._base import from_noise as from_noise
@@ -22,3 +23,5 @@ from ._base import std as std
 from ._full_rank import FullRankNormal as FullRankNormal
 from ._low_rank import LowRankNormal as LowRankNormal
 from ._mean_field import MeanFieldNormal as MeanFieldNormal
+from ._mixture import NormalMixture as NormalMixture
+from ._student_t import StudentT as StudentT

@@ -149,6 +149,24 @@ def check_finite(values: Any, name: str) -> None:
         raise ValueError(f"`{name}` should be finite; got {values}. Look at how it was computed.")
 
 
+@functools.singledispatch
+def components(family: Any) -> tuple[Array, Family]:
+    """Return the weights (k,) of a mixture and its components, stacked along a leading axis.
+
+    `vikl.estimators.Stratified` draws from each component.
+
+    Example:
+        >>> from vikl.families import NormalMixture
+        >>> weights, parts = components(NormalMixture.init(jnp.zeros(2), num_components=4))
+        >>> print(weights, parts.loc.shape)
+        [0.25 0.25 0.25 0.25] (4, 2)
+    """
+    raise NotImplementedError(
+        f"`components` knows no components of {type(family).__name__}. Use NormalMixture, or "
+        "register them: `@vikl.families.components.register`."
+    )
+
+
 def check_scale(scale: Any, shape: tuple[int, ...], name: str) -> None:
     """Refuse a scale that is not positive or of another shape (outside jit)."""
     if eqx.is_array_like(scale) and jnp.shape(scale) not in ((), shape):

@@ -17,7 +17,7 @@ from .._typing import PRNGKey, PyTree
 from ..diagnostics import WeightedDraws
 from ..estimators import ScoreFunction
 from ..families import Family, mean
-from ..objectives import Objective, ReverseKL
+from ..objectives import Objective, ReverseKL, verdict
 from ..target import Target
 from ._arguments import (
     as_target,
@@ -46,7 +46,6 @@ _DEFAULT_STEPS = 10_000
 _DEFAULT_BUDGET = 100_000  # steps, where standing still ends the run
 _LEARNING_RATE = 0.02
 _SCORE_DRAWS = 64
-_COLLAPSED = 5.0  # effective draws: below, a self-normalised average means little (Owen 2013)
 
 
 def fit(
@@ -300,7 +299,7 @@ def _fit_stochastically(
         max_seconds=options.max_seconds,
     ).go()  # fmt: skip
     weighted = _Judge(target, options.judge_key)(state.family)
-    ending = _judge_weights(ending, history)
+    ending = _judge_record(ending, verdict(objective, state.family, target, history))
     if isinstance(objective, ReverseKL):
         ending = _judge_support(ending, weighted)
     if note:
@@ -326,16 +325,9 @@ def _judge_support(ending: Ending, weighted: WeightedDraws) -> Ending:
     )
 
 
-def _judge_weights(ending: Ending, history: dict[str, np.ndarray]) -> Ending:
-    """Say where self-normalised importance sampling lived on a few draws."""
-    if "ess" not in history or len(history["ess"]) == 0:
+def _judge_record(ending: Ending, found: tuple[str, str] | None) -> Ending:
+    """Say what the objective sees in its record, such as weights that lived on a few draws."""
+    if found is None or ending.status == "diverged":
         return ending
-    ess = float(np.mean(history["ess"][-max(len(history["ess"]) // 4, 1) :]))
-    if ess >= _COLLAPSED or ending.status == "diverged":
-        return ending
-    return Ending(
-        "weights collapsed",
-        f"the effective sample size fell to {ess:.1f} draws: the fit is not inclusive any more; "
-        f"give ForwardKL a wider `proposal` or more `num_samples` ({ending.because})",
-        ending.notes,
-    )
+    status, because = found
+    return Ending(status, f"{because} ({ending.because})", ending.notes)

@@ -46,8 +46,10 @@ class Run:
 
 
 @compile_once
-def _initial(algorithm: StochasticGradient, family: Family) -> GradientState:
-    return algorithm.init(family)
+def _initial(
+    algorithm: StochasticGradient, family: Family, target: Target, key: PRNGKey
+) -> GradientState:
+    return algorithm.init(family, target, key)
 
 
 def cell_end(step: int, num_steps: int) -> int:
@@ -84,7 +86,7 @@ class Loop:
         self.notes: list[str] = []
         self.runner: Callable | None = None
         self.seen: tuple[Any, int] = (None, 0)
-        state = _initial(algorithm, family)
+        state = _initial(algorithm, family, target, key)
         self.run = Run(state, state, {})
         self.resumed_from = 0
         if self.checkpoint is not None:

@@ -10,8 +10,8 @@ class Ending:
     """A status (a few fixed words), the sentence why, and what happened on the way.
 
     `status` is one of: `converged`, `budget spent`, `time spent`, `interrupted`,
-    `stopped by callback`, `out of memory`, `diverged`, `weights collapsed`, `improper target`,
-    `unbounded target`, `outside the support`.
+    `stopped by callback`, `out of memory`, `diverged`, `not inclusive any more`,
+    `infinite divergence`, `improper target`, `unbounded target`, `outside the support`.
 
     Example:
         >>> Ending("budget spent", "all 100 steps were taken").with_note("3 were rejected").notes
@@ -39,7 +39,8 @@ STATUSES = (
     "stopped by callback",
     "out of memory",
     "diverged",
-    "weights collapsed",
+    "not inclusive any more",
+    "infinite divergence",
     "improper target",
     "unbounded target",
     "outside the support",

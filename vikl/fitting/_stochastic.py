@@ -9,7 +9,7 @@ import optax
 
 from .._typing import Array, Bool, Int, PRNGKey, PyTree, Scalar
 from ..families import Family
-from ..objectives import Objective
+from ..objectives import Objective, evaluate, initial_state
 from ..target import Target
 
 _RECOVERY = 1.02  # how fast the step grows back after a rejected one
@@ -33,6 +33,7 @@ class GradientState(NamedTuple):
     step_scale: Scalar  # multiplies updates; below 1 after rejected steps
     rejected: Int[Array, ""]
     rejected_in_a_row: Int[Array, ""]
+    carried: PyTree = None  # what the objective takes from step to step, such as a Markov chain
 
 
 class StochasticGradient(eqx.Module):
@@ -76,12 +77,20 @@ class StochasticGradient(eqx.Module):
         self.objective = objective
         self.optimizer = optimizer
 
-    def init(self, family: Family) -> GradientState:
-        """Return the state before the first step."""
+    def init(
+        self, family: Family, target: Target | None = None, key: PRNGKey | None = None
+    ) -> GradientState:
+        """Return the state before the first step.
+
+        An objective with a state of its own, such as a Markov chain, needs `target` and `key`.
+        """
         params = eqx.filter(family, eqx.is_inexact_array)
         zero = jnp.zeros((), jnp.int32)
         one = jnp.ones((), _float_dtype(params))
-        state = GradientState(family, self.optimizer.init(params), zero, one, zero, zero)
+        carried = None
+        if target is not None and key is not None:
+            carried = initial_state(self.objective, family, target, key)
+        state = GradientState(family, self.optimizer.init(params), zero, one, zero, zero, carried)
         # weak types would make the state after the first step another type, and compile twice
         return jax.tree.map(lambda v: jnp.asarray(v, v.dtype) if eqx.is_array(v) else v, state)
 
@@ -91,10 +100,12 @@ class StochasticGradient(eqx.Module):
         """Return the state after one step and what the objective recorded."""
         params, static = eqx.partition(state.family, eqx.is_inexact_array)
 
-        def loss_at(params: PyTree) -> tuple[Scalar, dict[str, Scalar]]:
-            return self.objective(eqx.combine(params, static), target, key)
+        def loss_at(params: PyTree) -> tuple[Scalar, tuple[dict[str, Scalar], PyTree]]:
+            family = eqx.combine(params, static)
+            loss, *rest = evaluate(self.objective, state.carried, family, target, key)
+            return loss, (rest[0], rest[1])
 
-        (loss, aux), gradients = jax.value_and_grad(loss_at, has_aux=True)(params)
+        (loss, (aux, carried)), gradients = jax.value_and_grad(loss_at, has_aux=True)(params)
         # the gradients, not the updates: a reduction of these would compute the optimizer twice
         ok = jnp.isfinite(loss) & _all_finite(gradients)
 
@@ -122,6 +133,7 @@ class StochasticGradient(eqx.Module):
             ),
             rejected=state.rejected + (~ok).astype(jnp.int32),
             rejected_in_a_row=jnp.where(ok, 0, state.rejected_in_a_row + 1),
+            carried=jax.tree.map(lambda a, b: jnp.where(ok, a, b), carried, state.carried),
         )
         return new, {"loss": loss, **aux}
 

@@ -11,7 +11,14 @@ from jax.lax import stop_gradient
 from .._typing import Array, PRNGKey, PyTree, Scalar
 from ..families import Family
 from ..target import Target
-from ._base import Objective, check_num_samples
+from ._base import Objective, check_num_samples, late, verdict
+from ._pareto import FEWEST, pareto_smooth
+from ._unseen import unseen_share
+from ._weighted import effective_sample_size, mixture_draws, tempered_to
+
+FEWEST_EFFECTIVE = 5.0  # draws: below, a self-normalised average means little (Owen 2013)
+_COLLAPSED = "not inclusive any more"
+_TEMPERED = 0.99
 
 
 class ForwardKL(Objective):
@@ -25,17 +32,26 @@ class ForwardKL(Objective):
     - `samples` of p (constrained values, stacked on a leading axis): then this is maximum
       likelihood, and needs no log density. `batch_size` of them are drawn for each step.
     - otherwise self-normalised importance sampling: draws from the mixture ½ q + ½ `proposal`
-      (or from q alone where there is none), weights w ∝ p̃/mixture that sum to one, and the loss
-      −Σ w log q. It is biased for few draws, and it cannot see what its draws never reach: from
-      a narrow q alone, "forward KL" becomes mode-seeking. Give a wide `proposal`. `aux["ess"]`
-      is the effective sample size 1/Σ w², between 1 and `num_samples`; where it collapses the
-      fit's status says so.
+      (or from q alone where there is none), weights w ∝ p̃/mixture, the largest of them smoothed
+      by a Pareto tail, that sum to one, and the loss −Σ w log q. It is biased for few draws, and
+      it cannot see what its draws never reach: from a narrow q alone, "forward KL" becomes
+      mode-seeking, with weights that look fine. Give a wide `proposal`. The record has `ess`, the
+      effective sample size 1/Σ w² of the plain weights, between 1 and `num_samples`, and `khat`,
+      the Pareto shape of their tail (above 0.7 they are not to be trusted); where the weights
+      collapse the fit's status is `not inclusive any more`.
+
+    With `ess_target` the weights are tempered: each step fits the target p̃^τ · mixture^(1−τ) with
+    the largest τ ≤ 1 (`temperature` in the record) at which the effective sample size is that
+    share of the draws. Far away q moves towards p by steps that the draws support, and τ reaches
+    1 as q comes near; if it does not, the status says that the fit is not that of p.
 
     Args:
         samples: pytree like the target's parameters with a leading axis, or None.
         proposal: a family that covers p, held fixed; for importance sampling only.
         num_samples: draws for one gradient by importance sampling.
         batch_size: samples for one gradient; None takes all of them.
+        ess_target: the effective sample size to keep by tempering, as a share of `num_samples`
+            between 0 and 1; None does not temper.
 
     Raises:
         ValueError: `num_samples` or `batch_size` is not positive, or samples and a proposal are
@@ -54,12 +70,15 @@ class ForwardKL(Objective):
         Kullback & Leibler (1951), On information and sufficiency.
         Owen (2013), Monte Carlo theory, methods and examples, chapter 9.
         Hesterberg (1995), Weighted average importance sampling and defensive mixtures.
+        Vehtari, Simpson, Gelman, Yao & Gabry (2024), Pareto smoothed importance sampling.
+        Neal (2001), Annealed importance sampling.
     """
 
     samples: PyTree
     proposal: Family | None
     num_samples: int = eqx.field(static=True)
     batch_size: int | None = eqx.field(static=True)
+    ess_target: float | None = eqx.field(static=True)
     flat: Array | None = None
 
     def __init__(
@@ -68,6 +87,7 @@ class ForwardKL(Objective):
         proposal: Family | None = None,
         num_samples: int = 64,
         batch_size: int | None = None,
+        ess_target: float | None = None,
     ):
         if samples is not None and proposal is not None:
             raise ValueError(
@@ -82,6 +102,11 @@ class ForwardKL(Objective):
         self.samples, self.proposal = samples, proposal
         self.num_samples = check_num_samples(num_samples)
         self.batch_size = None if batch_size is None else _check_batch(batch_size)
+        if ess_target is not None and not 0 < ess_target < 1:
+            raise ValueError(
+                f"`ess_target` should lie between 0 and 1, a share of the draws; got {ess_target}."
+            )
+        self.ess_target = ess_target
         self.flat = None
 
     def __call__(
@@ -105,28 +130,18 @@ class ForwardKL(Objective):
     def _from_weights(
         self, family: Family, target: Target, key: PRNGKey
     ) -> tuple[Scalar, dict[str, Scalar]]:
-        x, log_mixture = self._draws(stop_gradient(family), key)
-        log_ratio = jax.vmap(target.log_density)(x) - log_mixture
+        x, log_mixture = mixture_draws(stop_gradient(family), self.proposal, key, self.num_samples)
+        log_ratio = stop_gradient(jax.vmap(target.log_density)(x) - log_mixture)
+        aux = {"ess": effective_sample_size(log_ratio)}
+        if self.num_samples >= FEWEST:
+            aux["khat"] = pareto_smooth(log_ratio)[1]
+        if self.ess_target is not None:
+            aux["temperature"] = tempered_to(log_ratio, self.ess_target)
+            log_ratio = log_ratio * aux["temperature"]
         # a draw outside the support has weight zero; nan stays nan and is reported by the loop
-        weights = stop_gradient(jax.nn.softmax(log_ratio))
+        weights = jnp.exp(pareto_smooth(log_ratio)[0])
         loss = -jnp.sum(weights * jax.vmap(family.log_prob)(x))
-        return loss, {"loss": loss, "ess": 1.0 / jnp.sum(weights * weights)}
-
-    def _draws(self, held: Family, key: PRNGKey) -> tuple[Array, Array]:
-        """Return draws, stratified over the mixture's two halves, and the mixture's log density."""
-        if self.proposal is None:
-            return jax.vmap(held.sample_and_log_prob)(jax.random.split(key, self.num_samples))
-        wide = stop_gradient(self.proposal)
-        own = (self.num_samples + 1) // 2
-        keys = jax.random.split(key, self.num_samples)
-        x_own, _ = jax.vmap(held.sample_and_log_prob)(keys[:own])
-        x_wide, _ = jax.vmap(wide.sample_and_log_prob)(keys[own:])
-        x = jnp.concatenate([x_own, x_wide])
-        share = own / self.num_samples
-        log_q = jax.vmap(held.log_prob)(x) + float(np.log(share))
-        if share == 1.0:
-            return x, log_q
-        return x, jnp.logaddexp(log_q, jax.vmap(wide.log_prob)(x) + float(np.log1p(-share)))
+        return loss, {"loss": loss} | aux
 
     def prepare(self, target: Target) -> "ForwardKL":
         """Check the samples or the proposal against the target; flatten the samples once."""
@@ -149,6 +164,32 @@ class ForwardKL(Objective):
     def gradients_per_step(self) -> int:
         """Return the evaluations of the log density (they are not differentiated)."""
         return 0 if self.samples is not None else self.num_samples
+
+
+@verdict.register
+def _(
+    objective: ForwardKL, family: Family, target: Target, history: dict[str, np.ndarray]
+) -> tuple[str, str] | None:
+    ess, temperature = late(history, "ess"), late(history, "temperature")
+    advice = "give ForwardKL a wider `proposal` or more `num_samples`"
+    if temperature is not None and temperature < _TEMPERED:
+        return _COLLAPSED, (
+            f"the target was still tempered, to the power {temperature:.2g}, at the end: q is not "
+            f"fitted to p itself; {advice}, or take more steps"
+        )
+    if ess is not None and ess < FEWEST_EFFECTIVE:
+        return _COLLAPSED, (
+            f"the effective sample size fell to {ess:.1f} draws: the fit is not inclusive any "
+            f"more; {advice}"
+        )
+    if objective.samples is None and objective.proposal is None:
+        share = unseen_share(family, target)
+        if share:
+            return _COLLAPSED, (
+                f"the target has about {100 * share:.0f} % of its mass where no draw of q went, "
+                f"so the fit is not inclusive, however fine its weights look; {advice}"
+            )
+    return None
 
 
 def _check_batch(batch_size: Any) -> int:
