@@ -201,7 +201,7 @@ REFUSED = {
     "bounds swapped": _support(("interval", 2.0, 1.0), ValueError, "(2.0, 1.0)", "Swap"),
     "nan bounds": _support(("interval", 0.0, np.nan), ValueError, "nan"),
     "another structure": _support(["positive"], ValueError, "structure of `like`", "['positive']"),
-    "simplex of a scalar": _support("simplex", ValueError, "'simplex'", "shape ()", like=1.0),
+    "simplex of a scalar": _support("simplex", ValueError, "the array of shape ()", like=1.0),
     "simplex of one": Refused(
         lambda: fit(like=np.ones(1, np.float32), support="simplex"), ValueError,
         ("`like`", "one-element simplices"),
@@ -271,6 +271,7 @@ REFUSED = {
     "no samples": _given(ValueError, "`samples`", "(0, 2)", objective=ForwardKL(np.ones((0, 2)))),
     "negative time": _given(ValueError, "`max_seconds`", "0 or more", "-1.0", max_seconds=-1.0),
     "time that is nan": _given(ValueError, "`max_seconds`", "nan", max_seconds=float("nan")),
+    "time that is true": _given(TypeError, "`max_seconds`", "True", max_seconds=True),
     "time in words": _given(TypeError, "`max_seconds`", "'10'", max_seconds="10"),
     "a checkpoint that is no path": _given(TypeError, "`checkpoint`", "got 3", checkpoint=3),
     "a bar that is neither": _given(TypeError, "`progress`", "'yes'", progress="yes"),

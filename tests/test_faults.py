@@ -134,6 +134,18 @@ SAID = {
         lambda: fit(_undefined_right), ("outside the support",), "log density of NaN"
     ),
     "weights that collapse": Said(_far_proposal, ("not inclusive any more",), "wider `proposal`"),
+    "the same, with a loss that rises": Said(
+        lambda: fit(
+            small_target(1000.0),
+            None,
+            family=MeanFieldNormal,
+            objective=ForwardKL(),
+            optimizer=optax.adam(0.05),
+            num_steps=300,
+        ),
+        ("diverged", "not inclusive any more"),
+        "wider `proposal`",
+    ),
     "a starting place of zero density": Said(
         lambda: fit(lambda x: jnp.where(x[0] > 0, good(x), -jnp.inf)), ("outside the support",)
     ),
@@ -167,7 +179,7 @@ SAID = {
     "one bad start of eight": Said(
         lambda: fit(lambda x: jnp.where(x[0] > 1.2, jnp.nan, good((x + 1.0) / 0.1))),
         ("converged",),
-        "1 of 8 starts were not finite",
+        "of 8 starts were not finite",
     ),
     "no data": Said(
         lambda: fit(lambda x, d: -0.5 * jnp.sum((d - x[0]) ** 2), data=np.zeros(0, np.float32)),

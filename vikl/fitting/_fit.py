@@ -327,7 +327,9 @@ def _judge_support(ending: Ending, weighted: WeightedDraws) -> Ending:
 
 def _judge_record(ending: Ending, found: tuple[str, str] | None) -> Ending:
     """Say what the objective sees in its record, such as weights that lived on a few draws."""
-    if found is None or ending.status == "diverged":
+    if found is None:
         return ending
     status, because = found
+    if ending.status == "diverged":
+        return ending.with_note(because)
     return Ending(status, f"{because} ({ending.because})", ending.notes)

@@ -207,7 +207,8 @@ def _unconstrained_shape(support: Support, shape: tuple[int, ...], name: str) ->
     try:
         return support.unconstrained_shape(shape)
     except Exception as error:
+        where = f"leaf {name!r}" if name else "the array"
         raise ValueError(
-            f"`support` {support.name!r} does not fit leaf {name!r} of shape {shape}: {error}. "
+            f"`support` {support.name!r} does not fit {where} of shape {shape}: {error}. "
             "Correct the shape in `like` or the support."
         ) from error
