@@ -99,12 +99,13 @@ class Automatic:
         progress: bool | None = None,
         callback: Callable | None = None,
         max_seconds: float | None = None,
+        fine: bool = True,
     ):
         self.target, self.family, self.judge = target, family, judge
         dim = target.dim
         self.num_starts = num_starts or _STARTS
         self.num_draws = max(64, 4 * dim)
-        self.given_rounds = max_rounds
+        self.given_rounds, self.fine = max_rounds, fine
         self.shape = FULL if family is FullRankNormal else DIAGONAL
         self.evaluate = Evaluator(target, (self.num_starts, self.num_draws))
         self.rng = np.random.default_rng(seed_of(key, 0))
@@ -179,7 +180,12 @@ class Automatic:
 
     def _finish(self, best: Ascent) -> Ascent:
         """Spend what is left of the budget on what noise the fit still has."""
-        if best.noise < _FINE or self.stopped or self._rounds_left() < 2:
+        if (
+            (not self.fine and best.converged)
+            or best.noise < _FINE
+            or self.stopped
+            or self._rounds_left() < 2
+        ):
             return best
         more = self._ascend(best.moments, pool=best.pool)
         if best.converged and not more.converged and not self.stopped:

@@ -7,10 +7,13 @@ from ..target import Target
 from ._arguments import FULL_RANK_UP_TO
 from ._low_rank import LowRankClimb
 from ._method import Method
+from ._minibatch import MinibatchClimb, is_minibatch
 
 
 def special_method(target: Target, family: Any) -> Method | None:
     """Return the automatic method of this family, None where it is natural gradients."""
+    if is_minibatch(target):
+        return MinibatchClimb()
     kind = family if isinstance(family, type) else type(family)
     if kind is LowRankNormal or (family is None and target.dim > FULL_RANK_UP_TO):
         return LowRankClimb()

@@ -13,6 +13,7 @@ from .._typing import Array, PyTree, Scalar, Vector
 from ._layout import element_names
 from ._numpyro import numpyro_problem
 from ._problem import Problem, density_problem
+from ._rows import rows_problem
 
 _SMALL_FLOATS = ("bfloat16", "float8_e4m3fn", "float8_e5m2")
 
@@ -37,6 +38,9 @@ class Target(eqx.Module):
         support: Any = None,
         data: PyTree = None,
         prior: Any = None,
+        *,
+        batch_size: int | None = None,
+        log_prior: Callable | None = None,
     ) -> "Target":
         """Make a target of a plain JAX function and an example of its parameters.
 
@@ -59,6 +63,11 @@ class Target(eqx.Module):
             prior: a family (for example `MeanFieldNormal`) on the flat unconstrained space. Then
                 `log_density` is the log likelihood, the log density is the sum of both, and the
                 analytic form of the ELBO is available.
+            batch_size: rows of a minibatch. Then every array of `data` has one row for each
+                observation, `log_density(values, rows)` is the log likelihood of any rows, summed
+                over them, and the automatic method looks at `batch_size` of them at a time and
+                weighs them up itself.
+            log_prior: with `batch_size`: `log_prior(values)`, the log prior in nats.
 
         Raises:
             TypeError: not a function; integer leaves; a complex, integer or missing result; an
@@ -75,7 +84,15 @@ class Target(eqx.Module):
             (1, ('rate',))
         """
         data = _as_arrays(data)
-        problem = density_problem(log_density, like, support, data)
+        problem: Problem
+        if batch_size is not None:
+            problem = rows_problem(log_density, like, support, data, batch_size, log_prior)
+        elif log_prior is not None:
+            raise ValueError(
+                "`log_prior` goes with `batch_size`, which is None. Add it to the log density."
+            )
+        else:
+            problem = density_problem(log_density, like, support, data)
         if prior is not None:
             _check_prior(prior, problem.layout.dim)
         return Target(problem, data, jnp.asarray(problem.layout.start(like)), prior)
