@@ -27,7 +27,7 @@ from jax.scipy.stats import norm
 
 from vikl.divergences import f_divergence_bound, generators
 
-GRID = np.linspace(-12.0, 12.0, 4801)
+GRID = np.linspace(-12.0, 12.0, 1601)
 TARGETS = {
     "equal modes": ((0.5, -2.0, 0.5), (0.5, 2.0, 0.5)),
     "unequal modes": ((0.7, -2.0, 0.8), (0.3, 2.5, 0.6)),
@@ -36,6 +36,13 @@ DIVERGENCES = {
     "forward KL(p||q)": generators.kl(),
     "reverse KL(q||p)": generators.reverse_kl(),
     "Jensen-Shannon": generators.jensen_shannon(),
+}
+#: what is minimised: how much of each divergence
+OBJECTIVES = {
+    "forward KL(p||q)": (1.0, 0.0, 0.0),
+    "reverse KL(q||p)": (0.0, 1.0, 0.0),
+    "Jensen-Shannon": (0.0, 0.0, 1.0),
+    "non-saturating, exact": (0.0, 1.0, -2.0),  # KL(q||p) - 2 JSD
 }
 STARTS = ((-3.0, 0.5), (3.5, 0.5), (0.3, 3.0))
 LOSSES = ("saturating", "non-saturating")
@@ -64,10 +71,10 @@ def divergence(params, target, generator):
     return integral(generator.of(p, q, p - q))
 
 
-def non_saturating(params, target):
-    """Return KL(q||p) - 2 JSD, of which a non-saturating generator follows the gradient."""
-    kl, shannon = DIVERGENCES["reverse KL(q||p)"], DIVERGENCES["Jensen-Shannon"]
-    return divergence(params, target, kl) - 2 * divergence(params, target, shannon)
+def objective(params, target, weights):
+    """Return the weighted sum of the three divergences (nats)."""
+    parts = [divergence(params, target, generator) for generator in DIVERGENCES.values()]
+    return jnp.dot(jnp.stack(parts), weights)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -82,40 +89,45 @@ class Fit:
     value: float = np.nan
 
 
-def objective_of(name):
-    """Return what is minimised: a function of (params, target)."""
-    if name == "non-saturating, exact":
-        return non_saturating
-    return functools.partial(divergence, generator=DIVERGENCES[name])
+def flat_starts():
+    """Return the starts as parameters, (starts, 2)."""
+    return jnp.asarray([(m, np.log(s)) for m, s in STARTS])
 
 
-@functools.partial(jax.jit, static_argnums=(2, 3))
-def _descend(starts, target, name, num_steps):
-    """Minimise a divergence by Adam from many starts."""
-    objective = objective_of(name)
+def flat_targets():
+    """Return the targets as rows of (weight, mean, sd), (targets, 2, 3)."""
+    return jnp.asarray(list(TARGETS.values()))
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _descend(num_steps, weights, targets, starts):
+    """Minimise each objective for each target from each start, by Adam."""
     adam = optax.adam(optax.cosine_decay_schedule(0.1, num_steps))
 
-    def one(params):
+    def one(weights, target, params):
         def step(carry, _):
             params, state = carry
-            updates, state = adam.update(jax.grad(objective)(params, target), state)
+            updates, state = adam.update(jax.grad(objective)(params, target, weights), state)
             return (optax.apply_updates(params, updates), state), None
 
         params = jax.lax.scan(step, (params, adam.init(params)), length=num_steps)[0][0]
-        return params, objective(params, target)
+        return params, objective(params, target, weights)
 
-    return jax.vmap(one)(starts)
+    over_starts = jax.vmap(one, (None, None, 0))
+    over_targets = jax.vmap(over_starts, (None, 0, None))
+    return jax.lax.map(lambda w: over_targets(w, targets, starts), weights)
 
 
-def minimise(name, num_steps):
-    """Return the fits of one divergence, for all targets and starts."""
-    starts = jnp.asarray([(m, np.log(s)) for m, s in STARTS])
-    found = []
-    for target, rows in TARGETS.items():
-        ends, values = map(np.asarray, _descend(starts, jnp.asarray(rows), name, num_steps))
-        for start, end, value in zip(STARTS, ends, values):
-            found.append(Fit(target, name, start, end[0], np.exp(end[1]), value))
-    return found
+def minimise(num_steps):
+    """Return the fits of all objectives, for all targets and starts."""
+    weights = jnp.asarray(list(OBJECTIVES.values()))
+    ends, values = map(np.asarray, _descend(num_steps, weights, flat_targets(), flat_starts()))
+    return [
+        Fit(target, name, start, ends[i, j, k, 0], np.exp(ends[i, j, k, 1]), values[i, j, k])
+        for i, name in enumerate(OBJECTIVES)
+        for j, target in enumerate(TARGETS)
+        for k, start in enumerate(STARTS)
+    ]
 
 
 # --- a trained discriminator ---
@@ -140,15 +152,14 @@ def critic(params, x):
     return (h @ weight + bias)[:, 0]
 
 
-def generator_loss(logits, loss):
+def generator_loss(logits, saturating):
     """Return E[log(1 - D)] (saturating) or E[-log D] (non-saturating), D = sigmoid(logit)."""
-    return (
-        -jax.nn.softplus(logits).mean() if loss == "saturating" else jax.nn.softplus(-logits).mean()
-    )
+    losses = jnp.where(saturating, -jax.nn.softplus(logits), jax.nn.softplus(-logits))
+    return losses.mean()
 
 
-@functools.partial(jax.jit, static_argnums=(3, 4))
-def _train_gan(starts, target, key, loss, num_steps, batch=256, inner=5):
+@functools.partial(jax.jit, static_argnums=0)
+def _train_gan(num_steps, saturating, target, starts, key, batch=256, inner=5):
     """Alternate steps of a discriminator and of the generator x = mean + sd * noise."""
     slow = optax.adam(optax.cosine_decay_schedule(0.01, num_steps), b1=0.5)
     fast = optax.adam(optax.cosine_decay_schedule(3e-3, num_steps * inner), b1=0.5)
@@ -178,7 +189,9 @@ def _train_gan(starts, target, key, loss, num_steps, batch=256, inner=5):
             many = jax.random.split(key, inner + 1)
             train = functools.partial(discriminator_step, params=params)
             (net, fast_state), _ = jax.lax.scan(train, (net, fast_state), many[1:])
-            gradient = jax.grad(lambda v: generator_loss(critic(net, draw_q(v, many[0])), loss))
+            gradient = jax.grad(
+                lambda v: generator_loss(critic(net, draw_q(v, many[0])), saturating)
+            )
             updates, slow_state = slow.update(gradient(params), slow_state)
             return (optax.apply_updates(params, updates), net, slow_state, fast_state), None
 
@@ -190,11 +203,12 @@ def _train_gan(starts, target, key, loss, num_steps, batch=256, inner=5):
 
 def train_gan(loss, num_steps):
     """Return where GANs of one loss ended, for all targets and starts."""
-    starts = jnp.asarray([(m, np.log(s)) for m, s in STARTS])
     found = []
-    for target, rows in TARGETS.items():
-        ends = np.asarray(_train_gan(starts, jnp.asarray(rows), jax.random.key(0), loss, num_steps))
-        found += [Fit(target, f"GAN, {loss}", s, e[0], np.exp(e[1])) for s, e in zip(STARTS, ends)]
+    for target, rows in zip(TARGETS, flat_targets()):
+        saturating = jnp.asarray(loss == "saturating")
+        ends = _train_gan(num_steps, saturating, rows, flat_starts(), jax.random.key(0))
+        for start, end in zip(STARTS, np.asarray(ends)):
+            found.append(Fit(target, f"GAN, {loss}", start, end[0], np.exp(end[1])))
     return found
 
 
@@ -229,15 +243,17 @@ def check_identity():
         each = -jax.nn.softplus(logit) if loss == "saturating" else jax.nn.softplus(-logit)
         return jnp.sum(weights * each)
 
-    shannon = lambda v: 2 * divergence(v, target, generators.jensen_shannon())
     stands_for = {
-        "saturating": ("2 JSD", jax.grad(shannon)),
-        "non-saturating": ("KL(q||p) - 2 JSD", jax.grad(lambda v: non_saturating(v, target))),
+        "saturating": ("2 JSD", (0.0, 0.0, 2.0)),
+        "non-saturating": ("KL(q||p) - 2 JSD", OBJECTIVES["non-saturating, exact"]),
     }
+    generator_gradient = jax.jit(jax.grad(expected), static_argnums=2)
+    divergence_gradient = jax.jit(jax.grad(objective))
     print("\nGradients in (mean, log sd) at the optimal discriminator")
     worst = 0.0
-    for loss, (name, gradient) in stands_for.items():
-        left, right = jax.grad(expected)(params, params, loss), gradient(params)
+    for loss, (name, parts) in stands_for.items():
+        left = generator_gradient(params, params, loss)
+        right = divergence_gradient(params, target, jnp.asarray(parts))
         worst = max(worst, float(jnp.abs(left - right).max()))
         print(f"  {loss + ' generator':<28}({left[0]:+.6f}, {left[1]:+.6f})")
         print(f"  {name:<28}({right[0]:+.6f}, {right[1]:+.6f})")
@@ -275,9 +291,7 @@ def main() -> None:
     args = parser.parse_args()
     check_bounds()
     check_identity()
-    fits = []
-    for name in [*DIVERGENCES, "non-saturating, exact"]:
-        fits += minimise(name, 300 if args.quick else 1000)
+    fits = minimise(300 if args.quick else 1000)
     for loss in LOSSES[1 if args.quick else 0 :]:
         fits += train_gan(loss, 300 if args.quick else 2000)
     print_fits(fits)

@@ -199,20 +199,22 @@ RATES = {
 batch, draws = train[:100], 20 if QUICK else 300
 
 
-@functools.partial(jax.jit, static_argnums=1)
-def encoder_noise(key, name):
-    """Return the variance of the gradient over draws, summed over all encoder weights."""
+@jax.jit
+def encoder_noise(key):
+    """Return variances of the gradient over draws, summed over all encoder weights."""
 
-    def gradient(key):
-        loss = lambda params: -losses.elbo(*parts(params, batch, key, RATES[name])).mean()
+    def gradient(key, rate):
+        loss = lambda params: -losses.elbo(*parts(params, batch, key, rate)).mean()
         found = jax.grad(loss)(vae)
         return jnp.concatenate([leaf.ravel() for leaf in (*found["enc1"], *found["enc2"])])
 
-    return jax.lax.map(gradient, jax.random.split(key, draws)).var(0).sum()
+    every = lambda key: {name: gradient(key, rate) for name, rate in RATES.items()}
+    found = jax.lax.map(every, jax.random.split(key, draws))
+    return {name: each.var(0).sum() for name, each in found.items()}
 
 
-noise = {name: float(encoder_noise(jax.random.key(2), name)) for name in RATES}
-relative = {name: value / noise["closed form"] for name, value in noise.items()}
+noise = encoder_noise(jax.random.key(2))
+relative = {name: float(value / noise["closed form"]) for name, value in noise.items()}
 for name, value in relative.items():
     print(f"{name:<22}{value:5.2f} times the closed form's variance")
 
