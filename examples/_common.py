@@ -15,7 +15,7 @@ import matplotlib.pyplot as plt
 
 INK, QUIET, FILL, EDGE = "#222222", "#666666", "#DCDCDC", "#A0A0A0"
 BLUE, ORANGE, GREEN, PURPLE = "#0072B2", "#C44E00", "#007A5A", "#8A4F7D"
-STYLE: dict[str, Any] = {
+STYLE: Any = {
     "font.family": "DejaVu Sans",
     "font.size": 9,
     "text.color": INK,

@@ -16,6 +16,7 @@ steps average precision rose by 0.008 ± 0.006.) Weighing the rare class up goes
 """
 
 import functools
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -49,7 +50,7 @@ def numbers():
 
 def split(seed):
     """Return images and labels (is it an 8?) to train on, few of them 8s, and to test on."""
-    digits = load_digits()
+    digits: Any = load_digits()
     x, y = digits.data / 16, (digits.target == RARE).astype(int)
     order = np.random.default_rng(seed).permutation(len(y))
     train, test = order[:1100], order[1100:]

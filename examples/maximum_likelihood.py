@@ -12,6 +12,8 @@ direction.
 Web pages that write "maximise the second term" of KL mean Σ p log q, without its minus sign.
 """
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -93,7 +95,7 @@ def fit_mixture(count):
     }
     data = jnp.array(x)
     params, _ = minimise(lambda p: -mixture_log_density(p, data).mean(), start)
-    by_em = GaussianMixture(
+    by_em: Any = GaussianMixture(
         2, means_init=[[-1.0], [1.0]], tol=1e-10, max_iter=5000, reg_covar=0.0, random_state=0
     ).fit(x[:, None])
     heading(f"a mixture of two normals ({count} draws; reference: EM of scikit-learn)")
@@ -109,7 +111,7 @@ def fit_mixture(count):
 
 
 def fit_logistic():
-    """Fit manual gearbox given weight by L-BFGS on the cross-entropy; errors by its Hessian."""
+    """Fit gearbox given weight by Newton's method on the cross-entropy; its Hessian gives errors."""
     design = np.stack([np.ones_like(WEIGHT), WEIGHT], 1)
     labels = np.stack([1 - MANUAL, MANUAL], 1).astype(float)
 
@@ -117,15 +119,22 @@ def fit_logistic():
         logits = jnp.stack([jnp.zeros(len(design)), jnp.asarray(design) @ c], -1)
         return info.logits.cross_entropy(jnp.log(jnp.asarray(labels)), logits).mean()
 
-    coefficients, history = minimise(cross_entropy, jnp.zeros(2), tolerance=1e-10)
-    information = len(design) * jax.hessian(cross_entropy)(coefficients)
+    @jax.jit
+    def newton(c):
+        hessian = jax.hessian(cross_entropy)(c)
+        return c - jnp.linalg.solve(hessian, jax.grad(cross_entropy)(c)), hessian, cross_entropy(c)
+
+    coefficients = jnp.zeros(2)
+    for _ in range(10):
+        coefficients, hessian, smallest = newton(coefficients)
+    information = len(design) * np.asarray(hessian)
     errors = np.sqrt(np.diag(np.linalg.inv(information)))
     heading("logistic regression: gearbox on weight (reference: R's glm)")
     beside("intercept", float(coefficients[0]), 12.040, digits=3)
     beside("slope, per 1000 pounds", float(coefficients[1]), -4.024, digits=3)
     beside("standard error of the intercept", errors[0], 4.510, digits=3)
     beside("standard error of the slope", errors[1], 1.4365, digits=4)
-    beside("deviance = 2 N cross-entropy", 2 * len(design) * history[-1], 19.176, digits=3)
+    beside("deviance = 2 N cross-entropy", 2 * len(design) * float(smallest), 19.176, digits=3)
     share = jnp.array([1 - MANUAL.mean(), MANUAL.mean()])
     null = 2 * len(design) * float(info.entropy(share))
     beside("null deviance = 2 N entropy of the labels", null, 43.230, digits=3)
@@ -134,7 +143,7 @@ def fit_logistic():
 
 def fit_softmax(count):
     """Fit a softmax regression of the digits, beside scikit-learn's, with the same small ridge."""
-    digits = load_digits()
+    digits: Any = load_digits()
     x, y = digits.data[:1500] / 16, digits.target[:1500]
     x, y = x[:count], y[:count]
     labels = jax.nn.one_hot(jnp.array(y), 10)

@@ -319,7 +319,9 @@ def test_what_the_examples_claim_holds_in_quick_mode_too(runs):
     assert "sequence" in right
     assert "k1" in none
     assert float(short[other]) > 3 * float(short[right])
-    assert float(re.search(r"naive: (-?\+?\d\.\d+)", text["focal"])[1]) < 0
+    naive = re.search(r"naive: (-?\+?\d\.\d+)", text["focal"])
+    assert naive
+    assert float(naive[1]) < 0
     gain = re.findall(r"^  2 .*\+(\d\.\d+) ± (\d\.\d+)$", text["focal"], re.M)
     assert gain
     best = re.findall(

@@ -306,6 +306,19 @@ def test_gradients_at_zeros_are_finite_and_right(precision):
     close(got, jax.nn.softmax(jnp.array([0.0, 40, 0], dtype)) - target, tolerance)
 
 
+@pytest.mark.parametrize("z", [(0.0, 0.0, 0.0), (2.0, 1.0, 2.0), (-1.0, 3.0, 3.0)])
+def test_derivatives_where_logits_tie(z, precision):
+    """A network that starts at zero has equal logits: the slope is softmax - label there too."""
+    dtype, tolerance = precision
+    z, label = jnp.array(z, dtype), jnp.array([0.0, 1.0, 0.0], dtype)
+    f = lambda z: logits.cross_entropy(jnp.log(label), z)
+    q = jax.nn.softmax(z)
+    close(jax.jit(jax.grad(f))(z), q - label, tolerance)
+    close(jax.jit(jax.hessian(f))(z), jnp.diag(q) - jnp.outer(q, q), tolerance)
+    slope = jax.jit(jax.grad(logits.entropy))(z)
+    close(slope, -q * (jnp.log(q) + info.entropy(q)), tolerance)
+
+
 def test_cross_entropy_and_kl_have_the_same_gradient_in_logits(precision):
     _, tolerance = precision
     p, z = jnp.array([0.2, 0.5, 0.3]), jnp.array([1.0, -0.5, 0.3])

@@ -2,6 +2,7 @@
 
 import itertools
 import math
+from typing import Any
 
 import jax
 import jax.flatten_util
@@ -44,9 +45,9 @@ def test_a_squashed_policy_has_the_kl_and_the_density_of_its_actions():
     def density(a, loc, scale):
         return mp.npdf(mp.atanh(a), loc, scale) / (1 - a * a)
 
-    area = mp.quad(lambda a: density(a, 0.3, 0.5), [-1, 0, 0.9, 1])
+    area: Any = mp.quad(lambda a: density(a, 0.3, 0.5), [-1, 0, 0.9, 1])
     assert float(area) == pytest.approx(1, abs=1e-6)
-    exact = mp.quad(
+    exact: Any = mp.quad(
         lambda a: density(a, 0.3, 0.5) * mp.log(density(a, 0.3, 0.5) / density(a, -0.2, 0.7)),
         [-0.999999, 0, 0.9, 0.999999],
     )

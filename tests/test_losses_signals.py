@@ -1,6 +1,7 @@
 """Information gained, noise added, and processes by their spectra."""
 
 import math
+from typing import Any
 
 import jax.numpy as jnp
 import mpmath as mp
@@ -20,7 +21,7 @@ def test_information_gain_of_a_coin_and_of_a_normal(dtype, standard_promotion):
     """Beta(8, 4) from a uniform prior; one observation of unit noise halves a variance."""
     with mp.workdps(30):
         density = lambda x: x**7 * (1 - x) ** 3 / mp.beta(8, 4)
-        nats = mp.quad(lambda x: density(x) * mp.log(density(x)), [0, 0.6, 1])
+        nats: Any = mp.quad(lambda x: density(x) * mp.log(density(x)), [0, 0.6, 1])
     near = 1e-9 if dtype == np.float64 else 2e-6
     one = jnp.ones(())
     posterior, prior = dist.Beta(8 * one, 4 * one), dist.Beta(one, one)
@@ -70,12 +71,14 @@ PROCESSES = [
 
 @pytest.mark.parametrize(("p", "q"), PROCESSES)
 def test_processes_against_spectra_and_against_samples(p, q, float64):
-    rate = float(losses.autoregressive_kl(*p, *q))
+    rate = float(losses.autoregressive_kl(p[0], p[1], q[0], q[1]))
     spectra = [losses.autoregressive_spectrum(a, s, 512) for a, s in (p, q)]
     assert float(losses.spectral_kl(*spectra)) == pytest.approx(rate, rel=1e-9)
-    assert float(spectra[0].mean()) == pytest.approx(covariance(*p, 1)[0, 0], rel=1e-9)
+    assert float(spectra[0].mean()) == pytest.approx(covariance(p[0], p[1], 1)[0, 0], rel=1e-9)
     # one more sample costs the rate exactly, once the past is longer than the orders
-    longer, shorter = (kl_of_samples(covariance(*p, n), covariance(*q, n)) for n in (9, 8))
+    longer, shorter = (
+        kl_of_samples(covariance(p[0], p[1], n), covariance(q[0], q[1], n)) for n in (9, 8)
+    )
     assert longer - shorter == pytest.approx(rate, rel=1e-8)
 
 

@@ -22,10 +22,10 @@ def log_softmax(x: Float[Array, "*batch n"]) -> Float[Array, "*batch n"]:
     """Normalised log probabilities; the largest keeps its digits (by `log1p`)."""
     top = jnp.isposinf(x)
     x = jnp.where(jnp.any(top, -1, keepdims=True), jnp.where(top, 0, -jnp.inf), x)
-    best = jnp.max(x, -1, keepdims=True)
-    shift = jnp.where(jnp.isfinite(best), best, 0)
     first = jax.nn.one_hot(jnp.argmax(x, -1), x.shape[-1], dtype=bool)
     finite = x > -jnp.inf
+    # not the maximum: at a tie its derivative is shared out, but `first` is one outcome
+    shift = jnp.sum(jnp.where(first & finite, x, 0), -1, keepdims=True)
     centred = jnp.where(finite, x, 0) - shift
     others = jnp.where(finite & ~first, jnp.exp(jnp.where(finite, centred, 0)), 0)
     return jnp.where(finite, centred - jnp.log1p(jnp.sum(others, -1, keepdims=True)), -jnp.inf)
