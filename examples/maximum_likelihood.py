@@ -111,7 +111,7 @@ def fit_mixture(count):
 
 
 def fit_logistic():
-    """Fit gearbox given weight by Newton's method on the cross-entropy; its Hessian gives errors."""
+    """Fit gearbox given weight by Newton's method; the Hessian of cross-entropy gives errors."""
     design = np.stack([np.ones_like(WEIGHT), WEIGHT], 1)
     labels = np.stack([1 - MANUAL, MANUAL], 1).astype(float)
 

@@ -24,6 +24,8 @@ ROWS = rows()
 DIVERGENCES = rows(lambda case: case.divergence)
 MASKED = rows(lambda case: case.masks)
 EXTREME = rows(lambda case: case.extreme)
+#: one row for each loss where the rest of its rows would compile the same code again
+FIRST = rows(lambda case: any(case is many[0] for many in LOSSES.values()))
 
 
 @contextlib.contextmanager
@@ -153,7 +155,7 @@ def test_what_is_masked_out_costs_nothing_and_leaks_nothing(case):
         assert (masked[~where] == 0).all()
 
 
-@pytest.mark.parametrize("case", ROWS)
+@pytest.mark.parametrize("case", FIRST)
 def test_jit_is_eager_without_a_second_trace_and_vmap_is_a_loop(case):
     args = [jnp.asarray(a, float) for a in arguments(case)]
     traces = []
@@ -168,6 +170,6 @@ def test_jit_is_eager_without_a_second_trace_and_vmap_is_a_loop(case):
         np.testing.assert_allclose(values, case.call(*args), rtol=2e-6, atol=1e-7)
         fast(*[jnp.asarray(a, float) for a in arguments(case, seed=5)])
         assert len(traces) == 1
-        if len(case.shape) > 1 and case is not LOSSES["distillation"][-1]:
+        if len(case.shape) > 1:
             one_by_one = jax.jit(jax.vmap(case.call))(*args)
             np.testing.assert_allclose(one_by_one, values, rtol=2e-6, atol=1e-7)

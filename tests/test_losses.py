@@ -35,11 +35,11 @@ def test_distillation_of_hot_logits_is_a_squared_distance():
     """At T = 100 in float32 the gradient is right to a part in a million of its size."""
     rng = np.random.default_rng(0)
     z, v = (np.float32(rng.normal(0, 3, 10)) for _ in range(2))
-    slope = jax.grad(losses.distillation)(jnp.array(z), jnp.array(v), 1e6)
+    slope = jax.jit(jax.grad(losses.distillation))(jnp.array(z), jnp.array(v), 1e6)
     limit = (z - z.mean() - (v - v.mean())) / 10
     np.testing.assert_allclose(slope, limit, atol=3e-6)
     p, q = softmax(v.tolist(), 100), softmax(z.tolist(), 100)
-    slope = jax.grad(losses.distillation)(jnp.array(z), jnp.array(v), 100.0)
+    slope = jax.jit(jax.grad(losses.distillation))(jnp.array(z), jnp.array(v), 100.0)
     np.testing.assert_allclose(slope, [float(100 * (b - a)) for a, b in zip(p, q)], atol=1e-6)
 
 
@@ -65,33 +65,45 @@ def mix(p, q, share):
 @pytest.mark.parametrize("form", FORMS)
 def test_forms_of_distillation(form, float64):
     make, expected = FORMS[form]
-    got = losses.distillation(jnp.array(STUDENT), jnp.array(TEACHER), 2.0, divergence=make())
+    got = jax.jit(lambda z, v: losses.distillation(z, v, 2.0, divergence=make()))(
+        jnp.array(STUDENT), jnp.array(TEACHER)
+    )
     value = 4 * expected(softmax(TEACHER, 2), softmax(STUDENT, 2))
     assert float(got) == pytest.approx(float(value), rel=1e-10)
 
 
 def test_classes_that_the_teacher_rules_out_are_allowed_and_the_other_way_is_infinite():
     full, lacks = jnp.array([1.0, 0.0, 0.5]), jnp.array([1.0, 0.0, -jnp.inf])
-    assert float(losses.distillation(full, lacks, 2.0)) == pytest.approx(
-        float(4 * kl([*softmax([1, 0], 2), 0], softmax([1, 0, 0.5], 2))), rel=1e-5
-    )
-    assert losses.distillation(lacks, full) == INF
-    assert losses.distillation(full, lacks, divergence=generators.reverse_kl()) == INF
-    assert np.isfinite(jax.grad(losses.distillation)(full, lacks, 2.0)).all()
-    js = losses.distillation(lacks, full, divergence=generators.jensen_shannon())
-    assert 0 < js < math.log(2)
+
+    @jax.jit
+    def every(z, v):
+        """The loss and its slope, the reverse form, the Jensen-Shannon form."""
+        forward = jax.value_and_grad(losses.distillation)(z, v, 2.0)
+        others = (generators.reverse_kl(), generators.jensen_shannon())
+        return forward, *(losses.distillation(z, v, divergence=d) for d in others)
+
+    (value, slope), reverse, _ = every(full, lacks)
+    exact = float(4 * kl([*softmax([1, 0], 2), 0], softmax([1, 0, 0.5], 2)))
+    assert float(value) == pytest.approx(exact, rel=1e-5)
+    assert np.isfinite(slope).all()
+    assert reverse == INF
+    (value, _), _, shannon = every(lacks, full)
+    assert value == INF
+    assert 0 < shannon < math.log(2)
 
 
 def test_labels_are_mixed_in_at_temperature_one(float64):
     z, v = jnp.array([STUDENT, TEACHER]), jnp.array([TEACHER, STUDENT])
-    soft = losses.distillation(z, v, 3.0)
     labels = jnp.array([2, 0])
+
+    @jax.jit
+    def every(z, v):
+        mix = lambda y: losses.distillation(z, v, 3.0, labels=y, label_weight=0.3)
+        return losses.distillation(z, v, 3.0), mix(labels), mix(jax.nn.one_hot(labels, 3))
+
+    soft, mixed, as_probabilities = every(z, v)
     hard = -jnp.log(jax.nn.softmax(z, -1))[jnp.arange(2), labels]
-    mixed = losses.distillation(z, v, 3.0, labels=labels, label_weight=0.3)
     np.testing.assert_allclose(mixed, 0.7 * soft + 0.3 * hard, rtol=1e-12)
-    as_probabilities = losses.distillation(
-        z, v, 3.0, labels=jax.nn.one_hot(labels, 3), label_weight=0.3
-    )
     np.testing.assert_allclose(as_probabilities, mixed, rtol=1e-12)
 
 

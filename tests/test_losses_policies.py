@@ -221,9 +221,13 @@ def test_conjugate_gradients_solve_the_fisher_system(float64):
     def divergence(p):
         return vikl.kl.categorical_logits(old, logits(p)).mean()
 
-    found = losses.trust_region_step(loss, divergence, params, max_kl=1e-4, num_iterations=50)
-    fisher = jax.hessian(lambda v: divergence(unravel(v)))(flat)
-    gradient = jax.grad(lambda v: loss(unravel(v)))(flat)
+    @jax.jit
+    def every(params):
+        step = losses.trust_region_step(loss, divergence, params, max_kl=1e-4, num_iterations=50)
+        fisher = jax.hessian(lambda v: divergence(unravel(v)))(flat)
+        return step, fisher, jax.grad(lambda v: loss(unravel(v)))(flat)
+
+    found, fisher, gradient = every(params)
     x = np.linalg.pinv(np.asarray(fisher), rcond=1e-10) @ np.asarray(gradient)
     moved = np.asarray(jax.flatten_util.ravel_pytree(found.params)[0] - flat)
     cosine = -(moved @ fisher @ x) / np.sqrt((moved @ fisher @ moved) * (x @ fisher @ x))
@@ -243,7 +247,8 @@ def test_conjugate_gradients_solve_the_fisher_system(float64):
 )
 def test_where_no_step_is_good_the_parameters_stay(loss, says):
     old = jnp.array(OLD, float)
-    found = losses.trust_region_step(loss, lambda z: vikl.kl.categorical_logits(old, z), old)
+    kl_from_old = lambda z: vikl.kl.categorical_logits(old, z)
+    found = jax.jit(lambda z: losses.trust_region_step(loss, kl_from_old, z))(old)
     assert not found.accepted
     assert says in found.status
     np.testing.assert_array_equal(found.params, old)
