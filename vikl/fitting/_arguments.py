@@ -10,7 +10,7 @@ import numpy as np
 
 from .._memory import check_memory
 from .._typing import PRNGKey, PyTree
-from ..families import Family, FullRankNormal, LowRankNormal, MeanFieldNormal
+from ..families import Family, FullRankNormal, LowRankNormal, MeanFieldNormal, NormalMixture
 from ..objectives import ReverseKL
 from ..target import Target
 
@@ -123,7 +123,9 @@ def is_plain_reverse_kl(objective: Any) -> bool:
 def has_natural_gradient(family: Any) -> bool:
     """Return whether the automatic method can fit this family."""
     kind = family if isinstance(family, type) else type(family)
-    return family is None or kind in (FullRankNormal, MeanFieldNormal, LowRankNormal)
+    return family is None or kind in (
+        FullRankNormal, MeanFieldNormal, LowRankNormal, NormalMixture,
+    )  # fmt: skip
 
 
 def automatic_family(target: Target, family: Any) -> tuple[type[Family], Family | None]:

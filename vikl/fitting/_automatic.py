@@ -39,6 +39,7 @@ _DOUBTFUL_ROUNDS = 8  # for a mode that no climb has reached
 _NEAR_NATS = 10.0  # and one for each parameter
 _NEWTON_ROUNDS = (12, 5)  # for the first mode, and for each other
 _MOST_MODES = 3  # distinct modes that are looked at closely
+_RIVAL_NATS = 3.0  # below the best, a mode deserves one part in twenty of q
 _CLOSE_NATS = 10.0  # modes whose evidence is this close are compared by their ELBO
 _POOR_EFFICIENCY = 0.2  # relative effective sample size: see the study of fits in the tests
 _LOG_2PI = float(np.log(2 * np.pi))
@@ -100,12 +101,15 @@ class Automatic:
         callback: Callable | None = None,
         max_seconds: float | None = None,
         fine: bool = True,
+        spread: float = _SPREAD,
+        most_modes: int = _MOST_MODES,
     ):
         self.target, self.family, self.judge = target, family, judge
         dim = target.dim
         self.num_starts = num_starts or _STARTS
         self.num_draws = max(64, 4 * dim)
         self.given_rounds, self.fine = max_rounds, fine
+        self.spread, self.most_modes = spread, most_modes
         self.shape = FULL if family is FullRankNormal else DIAGONAL
         self.evaluate = Evaluator(target, (self.num_starts, self.num_draws))
         self.rng = np.random.default_rng(seed_of(key, 0))
@@ -113,7 +117,9 @@ class Automatic:
         self.deadline = np.inf if max_seconds is None else time.monotonic() + max_seconds
         self.began = time.monotonic()
         self.stopped = self.because = ""
+        self.bar: Bar | None = None
         self.rounds = 0
+        self.missed = False  # a mode that deserves as much of q as the one that it covers
         self.peaked = True  # whether some climb reached a mode
         self.starts: list[Start] = []
         self.notes: list[str] = []
@@ -136,10 +142,10 @@ class Automatic:
     # -- the stages
 
     def _from_modes(self) -> Ascent | None:
-        climbs = climb(self.evaluate, self._start_points(), self.precision)
+        climbs = climb(self.evaluate, self.start_points(), self.precision)
         self.peaked = any(one.done == "converged" for one in climbs)
         self._tell("climbing")
-        modes = self._distinct(climbs)
+        modes = self.modes(climbs)
         if not modes:
             return None
         top = modes[0].log_evidence
@@ -150,11 +156,12 @@ class Automatic:
         shorts = [self._ascend(self._moments(m), max_rounds=4) for m in rivals]
         best = max(shorts, key=lambda a: a.elbo)
         apart = [a for a in shorts if a is best or _apart(a.moments, best.moments)]
+        self.missed = any(a is not best and a.elbo > best.elbo - _RIVAL_NATS for a in apart)
         if len(apart) > 1:
             self.notes.append(
                 f"{len(apart)} distinct modes of similar evidence were found (ELBO "
                 f"{', '.join(f'{a.elbo:.2f} ± {a.elbo_std_error:.2f}' for a in apart)}); "
-                "the fit covers one of them"
+                "the fit covers one of them (a NormalMixture would cover them all)"
             )
         return self._ascend(best.moments, self._most_of_it(), _COARSE)
 
@@ -173,6 +180,7 @@ class Automatic:
             surely = [a.elbo - 2 * a.elbo_std_error for a in (broad, best)]
             kept = bool(broad.elbo > best.elbo and surely[0] > surely[1])
         if kept:
+            self.missed = False
             self.notes = [note for note in self.notes if "distinct modes" not in note]
         note = "kept: higher ELBO" if kept else "not kept: lower ELBO"
         self.starts.append(Start("broad normal", np.nan, np.nan, note))
@@ -193,10 +201,10 @@ class Automatic:
         more.history = [*best.history, *more.history]
         return more
 
-    def _start_points(self) -> np.ndarray:
+    def start_points(self) -> np.ndarray:
         """Return the given start and others spread about it; raise where none can be used."""
         first = np.asarray(self.target.start, np.float64)
-        spread = self.rng.uniform(-_SPREAD, _SPREAD, size=(self.num_starts, len(first)))
+        spread = self.rng.uniform(-self.spread, self.spread, size=(self.num_starts, len(first)))
         spread[0] = 0.0
         points = first + spread
         values, gradients = self.evaluate(points)
@@ -207,14 +215,14 @@ class Automatic:
         if not usable.any():
             raise ValueError(
                 f"`log_density` is {values[0]} at the start and not finite at {len(points) - 1} "
-                f"points within {_SPREAD:g} of it (unconstrained). Give `like` values where the "
-                "density is positive, or a `support`."
+                f"points within {self.spread:g} of it (unconstrained). Give `like` values where "
+                "the density is positive, or a `support`."
             )
         if not usable.all():
             self.notes.append(f"{int((~usable).sum())} of {len(points)} starts were not finite")
         return points
 
-    def _distinct(self, climbs: list[Climb]) -> list[Mode]:
+    def modes(self, climbs: list[Climb]) -> list[Mode]:
         """Return the distinct modes, best evidence first, each with its curvature."""
         modes: list[Mode] = []
         looked = 0
@@ -223,8 +231,8 @@ class Automatic:
             if one.done == "unbounded" or not np.isfinite(one.value):
                 self.starts.append(Start("climb", one.value, np.nan, one.done))
                 continue
-            seen = next((m for m in modes if self._same(m, one)), None)
-            if seen is not None or looked >= _MOST_MODES:
+            seen = next((m for m in modes if self.same(m, one)), None)
+            if seen is not None or looked >= self.most_modes:
                 note, evidence = "not looked at", np.nan
                 if seen is not None:
                     note, evidence = "the same mode", seen.log_evidence
@@ -237,14 +245,14 @@ class Automatic:
             if not (np.abs(scale).max() < _WIDEST and np.isfinite(mode.log_evidence)):
                 self.starts.append(Start("climb", one.value, np.nan, "no curvature"))
                 continue
-            if not any(self._same(m, Climb(x, value, np.zeros_like(x))) for m in modes):
+            if not any(self.same(m, Climb(x, value, np.zeros_like(x))) for m in modes):
                 modes.append(mode)
             self.starts.append(Start("climb", value, mode.log_evidence, one.done))
             self.current = self._moments(modes[0])
         return sorted(modes, key=lambda m: -m.log_evidence)
 
     @staticmethod
-    def _same(mode: Mode, one: Climb) -> bool:
+    def same(mode: Mode, one: Climb) -> bool:
         """Whether a climb ended in the bowl of `mode`: as low as a bowl is at its distance."""
         distance = float(np.linalg.norm(np.linalg.solve(mode.scale, one.x - mode.x)))
         drop = mode.log_density - one.value
@@ -284,7 +292,7 @@ class Automatic:
             shape=self.shape,
             pool=pool,
             first_count=self.evaluate.num_gradients,
-            watch=self._watch,
+            watch=self.watch,
         )
         self.rounds += len(ascent.history)
         return ascent
@@ -300,7 +308,7 @@ class Automatic:
     def _efficiency(self, fit: Ascent) -> float:
         return self.judge(self._family(fit.moments))
 
-    def _watch(self, q: Moments, used: int, seen: Round) -> bool:
+    def watch(self, q: Moments, used: int, seen: Round) -> bool:
         self.current = q
         self._tell(f"elbo {seen.elbo:.4g}")
         if self.callback is not None:
@@ -318,7 +326,8 @@ class Automatic:
     def _tell(self, text: str) -> None:
         new = self.evaluate.num_gradients - getattr(self, "_told", 0)
         self._told = self.evaluate.num_gradients
-        self.bar.advance(new, text)
+        if self.bar is not None:
+            self.bar.advance(new, text)
 
     def _whatever_there_is(self) -> Ascent:
         """Return the best state known when a stop came early."""
@@ -353,7 +362,8 @@ class Automatic:
             because = f"{self.because}, after" if self.because else "after"
             return Ending(self.stopped, f"{because} {used} gradients", notes)
         if best.converged:
-            return Ending("converged", f"{best.reason}, after {used} gradients", notes)
+            status = "modes missed" if self.missed else "converged"
+            return Ending(status, f"{best.reason}, after {used} gradients", notes)
         noise = draw_noise(self.rng, self.num_draws, self.target.dim, matched=True)
         wild = unsettled(best, self.evaluate, noise, self.target.names)
         if wild is not None:

@@ -2,12 +2,13 @@
 
 from typing import Any
 
-from ..families import LowRankNormal
+from ..families import LowRankNormal, NormalMixture
 from ..target import Target
 from ._arguments import FULL_RANK_UP_TO
 from ._low_rank import LowRankClimb
 from ._method import Method
 from ._minibatch import MinibatchClimb, is_minibatch
+from ._mixture import MixtureClimb
 
 
 def special_method(target: Target, family: Any) -> Method | None:
@@ -17,4 +18,6 @@ def special_method(target: Target, family: Any) -> Method | None:
     kind = family if isinstance(family, type) else type(family)
     if kind is LowRankNormal or (family is None and target.dim > FULL_RANK_UP_TO):
         return LowRankClimb()
+    if kind is NormalMixture:
+        return MixtureClimb()
     return None

@@ -11,7 +11,8 @@ class Ending:
 
     `status` is one of: `converged`, `budget spent`, `time spent`, `interrupted`,
     `stopped by callback`, `out of memory`, `diverged`, `not inclusive any more`,
-    `infinite divergence`, `improper target`, `unbounded target`, `outside the support`.
+    `infinite divergence`, `improper target`, `unbounded target`, `outside the support`,
+    `modes missed`.
 
     Example:
         >>> Ending("budget spent", "all 100 steps were taken").with_note("3 were rejected").notes
@@ -44,6 +45,7 @@ STATUSES = (
     "improper target",
     "unbounded target",
     "outside the support",
+    "modes missed",
 )
 
 #: nats between the halves of the second half of the record that count as standing still
