@@ -3,19 +3,21 @@
     python benchmarks/kl.py            # batches of 1 to 10⁷, value and gradient
     python benchmarks/kl.py --quick    # small batches only
 
-Each row: seconds per call (median), the ratio to the textbook formula, and the bytes read and
-written per second beside a plain copy of as many bytes. Everything is compiled; compiling and the
-first call are not counted.
+Each row: seconds per call (median), the ratio to the textbook formula and to NumPyro (median and
+quartiles of ratios of neighbouring runs), and the bytes read and written per second beside those of
+a plain copy. Everything is compiled; compiling and the first call are not counted. On a machine
+that others use too, `--clock cpu` counts CPU seconds: all threads together.
 """
 
 import argparse
-import statistics
-import time
+import functools
 from collections.abc import Callable
 from typing import Any
 
+import _clock
 import jax
 import jax.numpy as jnp
+import numpy as np
 import numpyro.distributions as dist
 from jax.scipy.linalg import solve_triangular
 
@@ -97,52 +99,79 @@ BENCHES = {
 }
 
 
-def seconds(function: Callable[..., Any], arguments: list[Any], repeats: int) -> float:
-    jax.block_until_ready(function(*arguments))
-    times = []
-    for _ in range(repeats):
-        start = time.perf_counter()
+def timed(function: Callable[..., Any], arguments: list[Any], inner: int) -> float:
+    """Seconds of one call, the mean of `inner`, on the clock that `--clock` names."""
+    read = _clock.CLOCKS[CLOCK]
+    started = read()
+    for _ in range(inner):
         jax.block_until_ready(function(*arguments))
-        times.append(time.perf_counter() - start)
-    return statistics.median(times)
+    return (read() - started) / inner
 
 
-def bench(name: str, n: int, repeats: int) -> None:
-    kernel, textbook, numpyro, shapes, _ = BENCHES[name]
+def programs(name: str, mode: str, arguments: list[Any]) -> dict[str, Callable[..., Any]]:
+    kernel, textbook, numpyro, *_ = BENCHES[name]
+    everything = tuple(range(len(arguments)))
+    runs = {"vikl": kernel, "textbook": textbook, "numpyro": numpyro}
+    if mode == "gradient":
+        runs = {
+            k: jax.grad(lambda *a, f=f: f(*a).sum(), argnums=everything) for k, f in runs.items()
+        }
+    runs["copy"] = lambda *a: [-x for x in a]
+    return {k: jax.jit(f) for k, f in runs.items()}
+
+
+def bench(name: str, n: int, repeats: int) -> list[dict[str, object]]:
+    shapes = BENCHES[name][3]
     keys = jax.random.split(jax.random.key(0), 4)
     arguments = [make(key, shape) for key, (make, shape) in zip(keys, shapes(n), strict=False)]
     size = sum(x.nbytes for x in arguments)
-    copy = seconds(jax.jit(lambda *a: [-x for x in a]), arguments, repeats)
-    everything = tuple(range(len(arguments)))
+    rows = []
     for mode in ("value", "gradient"):
-        times = []
-        for function in (kernel, textbook, numpyro):
-            if mode == "value":
-                run = jax.jit(function)
-            else:
-                run = jax.jit(jax.grad(lambda *a, f=function: f(*a).sum(), argnums=everything))
-            times.append(seconds(run, arguments, repeats))
-        moved = (size + (4 * n if mode == "value" else size)) / 1e9
-        print(
-            f"{name:18s} {n:9d} {mode:9s} {times[0]:10.3e} {times[1]:10.3e} {times[2]:10.3e} "
-            f"{times[0] / times[1]:8.2f} {moved / times[0]:8.2f} {2 * size / 1e9 / copy:8.2f}",
-            flush=True,
+        runs = programs(name, mode, arguments)
+        first = [timed(run, arguments, 1) for run in runs.values() for _ in range(2)][1]
+        inner = min(200, max(1, int(0.01 / max(first, 1e-6))))
+        found = _clock.interleave(
+            {k: functools.partial(timed, f, arguments, inner) for k, f in runs.items()}, repeats
         )
+        moved = (size + (4 * n if mode == "value" else size)) / 1e9
+        rows.append(
+            {
+                "kernel": name,
+                "batch": n,
+                "mode": mode,
+                "vikl, s": f"{np.median(found['vikl']):.3g}",
+                "vikl / textbook": _clock.spread(found["vikl"] / found["textbook"]),
+                "vikl / numpyro": _clock.spread(found["vikl"] / found["numpyro"]),
+                "vikl, GB/s": f"{moved / np.median(found['vikl']):.2f}",
+                "textbook, GB/s": f"{moved / np.median(found['textbook']):.2f}",
+                "copy, GB/s": f"{2 * size / 1e9 / np.median(found['copy']):.2f}",
+            }
+        )
+    return rows
+
+
+CLOCK = "wall"
 
 
 def main() -> None:
+    global CLOCK
     parser = argparse.ArgumentParser(description="Time the KL kernels.")
     parser.add_argument("--quick", action="store_true", help="small batches only")
-    quick = parser.parse_args().quick
-    print(f"{jax.devices()[0].platform}, jax {jax.__version__}; seconds, then GB/s")
-    print(
-        f"{'kernel':18s} {'batch':>9s} {'mode':9s} {'vikl':>10s} {'textbook':>10s} "
-        f"{'numpyro':>10s} {'ratio':>8s} {'GB/s':>8s} {'copy':>8s}"
-    )
+    parser.add_argument("--only", default="", help="names of kernels, separated by commas")
+    parser.add_argument("--batches", default="1,100,10000,1000000,10000000")
+    parser.add_argument("--repeats", type=int, default=9)
+    parser.add_argument("--clock", choices=tuple(_clock.CLOCKS), default="wall")
+    asked = parser.parse_args()
+    CLOCK = asked.clock
+    print(f"{jax.devices()[0].platform}; {_clock.versions('jax', 'numpyro')}; {CLOCK} clock")
+    rows = []
     for name, (*_, largest) in BENCHES.items():
-        for n in (1, 100, 10**4, 10**6, 10**7):
-            if n <= (min(largest, 10**4) if quick else largest):
-                bench(name, n, 5 if quick or n > 10**5 else 20)
+        if asked.only and name not in asked.only.split(","):
+            continue
+        for n in map(int, asked.batches.split(",")):
+            if n <= (min(largest, 10**4) if asked.quick else largest):
+                rows += bench(name, n, asked.repeats)
+    print(_clock.table(rows))
 
 
 if __name__ == "__main__":

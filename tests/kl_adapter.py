@@ -43,12 +43,28 @@ MAKERS = {
         loc, scale, low=low, high=high
     ),
 }
+#: The registered class of a family, where its maker is not that class.
+CLASSES = {
+    "InverseGamma": dist.InverseGamma,
+    "MVNDiag": dist.Independent,
+    "MVN": dist.MultivariateNormal,
+    "MVNCov": dist.MultivariateNormal,
+    "Wishart": dist.Wishart,
+    "TruncatedNormal": dist.TwoSidedTruncatedDistribution,
+}
 #: Families that NumPyro lacks: (kernel, parameter order) by pair.
 KERNELS = {
     "ContinuousBernoulli-ContinuousBernoulli": ("continuous_bernoulli", ("probs",), ("probs",)),
     "ContinuousBernoulli-Uniform": ("continuous_bernoulli_uniform", ("probs",), ("low", "high")),
     "Uniform-ContinuousBernoulli": ("uniform_continuous_bernoulli", ("low", "high"), ("probs",)),
 }
+
+
+def classes(pair: str) -> tuple[type, ...]:
+    """The registered classes of a pair of families."""
+    return tuple(
+        CLASSES.get(name) or MAKERS.get(name) or getattr(dist, name) for name in pair.split("-")
+    )
 
 
 def divergence(pair: str, p: dict, q: dict):

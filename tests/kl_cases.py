@@ -5,6 +5,8 @@ smallest) event, with parameters far enough apart that a Monte Carlo check means
 whether KL is infinite. `p()` twice is the pair "p = q" when both classes are the same.
 """
 
+import json
+import pathlib
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -12,6 +14,7 @@ import jax.numpy as jnp
 import numpyro.distributions as dist
 
 import vikl
+from tests.kl_adapter import KERNELS, classes
 
 
 class Pair(NamedTuple):
@@ -201,6 +204,12 @@ KL_PAIRS: dict[tuple[type, type], Pair] = {
     **{pair: _row(pair, True) for pair in sorted(INFINITE, key=identifier)},
     **STRUCTURAL,
 }
+
+
+def referenced() -> set[tuple[type, ...]]:
+    """Pairs whose values and slopes tests/test_kl_reference.py compares with many digits."""
+    rows = json.loads(pathlib.Path(__file__).with_name("kl_reference.json").read_text())
+    return {classes(row["pair"]) for row in rows if "slopes" in row and row["pair"] not in KERNELS}
 
 
 def missing_rows(rows: Any) -> set:

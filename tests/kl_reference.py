@@ -1,118 +1,119 @@
-"""Makes tests/kl_reference.json: divergences to 18 digits by mpmath, at float32 parameters.
+"""Makes tests/kl_reference.json: divergences and their slopes by mpmath, at random parameters.
 
-Run `python -m tests.kl_reference` to make it again. Each kernel's parameters are listed in its own
-order; the value is the integral or sum of p log(p/q), so it shares nothing with the kernels.
+    python -m tests.kl_reference           # the sample that the tests use, again
+    python -m tests.kl_reference --check   # the formulas of tests/kl_truth*.py by integration
+
+The sample has a few cases per pair and tag (tests/kl_draws.py); benchmarks/kl_accuracy.py draws
+as many as one likes. Vectors have three entries, so that a pair is one compiled program.
 """
 
+import argparse
 import json
 import pathlib
 
 import mpmath as mp
 import numpy as np
 
-mp.mp.dps = 22
+from tests.kl_draws import FAMILIES, PAIRS, TAGS, draw
+from tests.kl_truth import P
+from tests.kl_truth_densities import QUADRATURE, by_integration
+from tests.kl_truth_discrete import gradient, kl
+
 PATH = pathlib.Path(__file__).with_suffix(".json")
-INF = mp.inf
+SEED, DIM = 20, 3
+COUNTS = {"typical": 1, "near_equal": 2, "extreme_scale": 2, "boundary": 1}
+FIXED = ("total_count", "low", "high")  # counts and bounds are not differentiated
+#: Slopes of these take minutes each (integrals) or leave the simplex.
+NO_SLOPES = {"-".join(pair) for pair in QUADRATURE} | {
+    "Kumaraswamy-Beta",
+    "Categorical-Categorical",
+}
 
 
-def normal(m, s):
-    return lambda x: -((x - m) ** 2) / (2 * s * s) - mp.log(s) - mp.log(2 * mp.pi) / 2
+def cases(pair: str, tag: str, count: int, seed: int = SEED, dim: int | None = None):
+    """Draw (p, q, KL) of finite cost; those whose KL float32 cannot hold are skipped."""
+    names = pair.split("-")
+    if tag == "near_equal" and names[0] != names[1]:
+        return
+    rng = np.random.default_rng([seed, PAIRS.index(pair), TAGS.index(tag)])
+    while count:
+        p, q = draw(pair, tag, rng, dim)
+        value = kl(pair, p, q)
+        if value < mp.mpf(10) ** -36:  # nothing, but for the digits of mpmath
+            value = mp.mpf(0)
+        if value == mp.inf or value < mp.mpf(10) ** 37:
+            count -= 1
+            yield p, q, value
 
 
-def gamma(a, b):
-    return lambda x: a * mp.log(b) - mp.loggamma(a) + (a - 1) * mp.log(x) - b * x
+def slopes(pair: str, p: dict, q: dict) -> dict:
+    names = [(s, k) for s, d in (("p", p), ("q", q)) for k in d if k not in FIXED]
+    return gradient(pair, p, q, names)
 
 
-def beta(a, b):
-    constant = mp.loggamma(a + b) - mp.loggamma(a) - mp.loggamma(b)
-    return lambda x: constant + (a - 1) * mp.log(x) + (b - 1) * mp.log(1 - x)
+def short(value):
+    """Write a float32 number in as few digits as tell it apart."""
+    if isinstance(value, list):
+        return [short(v) for v in value]
+    return float(str(np.float32(value)))
 
 
-def laplace(m, s):
-    return lambda x: -abs(x - m) / s - mp.log(2 * s)
+def text(value, digits: int):
+    if isinstance(value, list):
+        return [text(v, digits) for v in value]
+    return mp.nstr(value, digits)
 
 
-def gumbel(m, s):
-    # where the inner exponential passes e⁶⁰ the density is nothing; its digits would take for ever
-    return lambda x: -(x - m) / s - mp.exp(min(-(x - m) / s, 60)) - mp.log(s)
+def rows() -> list[dict]:
+    result = []
+    for pair in PAIRS:
+        if len(set(pair.split("-"))) == 1:
+            p, _, _ = next(cases(pair, "typical", 1, dim=DIM))
+            result.append({"pair": pair, "tag": "equal", "p": p, "q": p, "kl": "0"})
+        for tag, count in COUNTS.items():
+            for p, q, value in cases(pair, tag, count, dim=DIM):
+                row = {"pair": pair, "tag": tag, "p": p, "q": q, "kl": text(value, 18)}
+                sloped = tag != "boundary" and 0 < value < mp.mpf(10) ** 30
+                if sloped and pair not in NO_SLOPES:
+                    row["slopes"] = {
+                        side: {k: text(v, 8) for k, v in d.items()}
+                        for side, d in slopes(pair, p, q).items()
+                    }
+                    said = json.dumps(row["slopes"])
+                    if "inf" in said or "nan" in said or not any(row["slopes"].values()):
+                        del row["slopes"]  # nothing to differentiate, or a kink: p's support is q's
+                result.append(row)
+    return result
 
 
-def logistic(m, s):
-    return lambda x: -abs(x - m) / s - 2 * mp.log1p(mp.exp(-abs(x - m) / s)) - mp.log(s)
-
-
-def student_t(v, m, s):
-    constant = mp.loggamma((v + 1) / 2) - mp.loggamma(v / 2) - mp.log(v * mp.pi) / 2 - mp.log(s)
-    return lambda x: constant - (v + 1) / 2 * mp.log1p(((x - m) / s) ** 2 / v)
-
-
-def weibull(k, s):
-    return lambda x: mp.log(k / s) + (k - 1) * mp.log(x / s) - (x / s) ** k
-
-
-def von_mises(m, k):
-    constant = mp.log(2 * mp.pi * mp.besseli(0, k))
-    return lambda x: k * mp.cos(x - m) - constant
-
-
-def kumaraswamy(a, b):
-    return lambda x: mp.log(a * b) + (a - 1) * mp.log(x) + (b - 1) * mp.log(1 - x**a)
-
-
-def log_normal(m, s):
-    return lambda x: normal(m, s)(mp.log(x)) - mp.log(x)
-
-
-LINE, HALF, UNIT = [-INF, -5, -1, 0, 1, 5, INF], [0, 0.5, 1, 2, 5, INF], [0, 0.1, 0.5, 0.9, 1]
-CIRCLE = [-mp.pi, -1, 0, 1, mp.pi]
-#: (kernel, log density of p, of q, parameters of p, of q, break points)
-CASES = [
-    ("normal", normal, normal, (0.5, 1.4), (0.5005, 1.4007), LINE),
-    ("normal", normal, normal, (0.5, 1.4), (-0.7, 0.6), LINE),
-    ("gamma", gamma, gamma, (2.5, 1.2), (2.5025, 1.2), HALF),
-    ("gamma", gamma, gamma, (0.7, 1.2), (3.5, 0.4), HALF),
-    ("beta", beta, beta, (2.4, 3.9), (2.402, 3.895), UNIT),
-    ("beta", beta, beta, (0.8, 1.7), (3.0, 2.2), UNIT),
-    ("laplace", laplace, laplace, (0.5, 1.4), (-0.7, 0.6), [-INF, -0.7, 0.5, INF]),
-    ("gumbel", gumbel, gumbel, (0.5, 1.4), (0.502, 1.397), LINE),
-    ("gumbel", gumbel, gumbel, (0.5, 0.4), (-0.7, 0.6), LINE),
-    ("weibull", weibull, weibull, (1.8, 0.9), (0.6, 2.5), HALF),
-    ("von_mises", von_mises, von_mises, (0.5, 1.4), (-0.7, 4.0), CIRCLE),
-    ("von_mises", von_mises, von_mises, (0.5, 9.4), (0.501, 9.39), CIRCLE),
-    ("student_t", student_t, student_t, (3.6, -0.3, 0.6), (7.0, 0.6, 1.2), LINE),
-    ("student_t", student_t, student_t, (6.2, 0.94, 1.26), (6.22, 0.941, 1.262), LINE),
-    ("student_t_normal", student_t, normal, (6.5, 0.1, 0.9), (1.0, 2.1), LINE),
-    ("normal_student_t", normal, student_t, (0.8, 1.4), (6.5, -0.4, 0.9), LINE),
-    ("logistic", logistic, logistic, (0.5, 1.4), (-0.7, 0.6), LINE),
-    ("normal_logistic", normal, logistic, (0.3, 0.7), (-0.2, 1.6), LINE),
-    ("logistic_normal", logistic, normal, (0.3, 0.7), (-0.2, 1.6), LINE),
-    ("kumaraswamy_beta", kumaraswamy, beta, (1.4, 2.1), (0.95, 2.6), UNIT),
-    ("normal_laplace", normal, laplace, (-0.6, 0.6), (-0.9, 1.5), [-INF, -0.9, INF]),
-    ("normal_gumbel", normal, gumbel, (0.2, 0.6), (-0.3, 0.7), LINE),
-    ("gamma_normal", gamma, normal, (3.6, 0.8), (-0.3, 0.5), HALF),
-    ("gamma_gumbel", gamma, gumbel, (5.6, 2.5), (-0.2, 0.7), HALF),
-    ("gamma_log_normal", gamma, log_normal, (2.8, 1.5), (-0.3, 0.5), HALF),
-    ("log_normal_gamma", log_normal, gamma, (-0.9, 0.35), (4.5, 0.5), HALF),
-    ("weibull_gamma", weibull, gamma, (3.2, 0.7), (0.74, 0.56), HALF),
-    ("beta_normal", beta, normal, (3.3, 2.0), (-0.2, 0.8), UNIT),
-    ("beta_gamma", beta, gamma, (3.5, 3.4), (0.75, 3.8), UNIT),
-]
+def check(count: int = 2) -> None:
+    """Compare the formulas with the integrals of p log(p/q)."""
+    for pair in PAIRS:
+        names = pair.split("-")
+        if not all(n in P and n in FAMILIES for n in names):
+            continue
+        for p, q, value in cases(pair, "typical", count, seed=1):
+            if value == mp.inf:
+                continue
+            integral, error = by_integration(pair, p, q)
+            off = abs(integral - value)
+            print(pair, mp.nstr(value, 12), mp.nstr(off, 3), mp.nstr(error, 3))
+            if off > mp.mpf(10) ** -12 * value:
+                raise ArithmeticError(f"{pair} {p} {q}: {value} but the integral is {integral}")
 
 
 def main() -> None:
-    rows = []
-    for name, family_p, family_q, p, q, points in CASES:
-        p, q = ([float(np.float32(x)) for x in side] for side in (p, q))
-        log_p, log_q = family_p(*map(mp.mpf, p)), family_q(*map(mp.mpf, q))
-
-        def term(x, log_p=log_p, log_q=log_q):
-            return mp.exp(log_p(x)) * (log_p(x) - log_q(x))
-
-        value, error = mp.quad(term, points, error=True)
-        if error > 1e-16 * value:
-            raise ArithmeticError(f"{name} {p} {q}: quadrature error {error}")
-        rows.append({"kernel": name, "parameters": [*p, *q], "kl": mp.nstr(value, 18)})
-    PATH.write_text(json.dumps(rows, indent=0) + "\n")
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--check", action="store_true", help="integrate the densities instead")
+    if parser.parse_args().check:
+        check()
+        return
+    table = rows()
+    for row in table:
+        for side in "pq":
+            row[side] = {k: short(v) for k, v in row[side].items()}
+    lines = ",\n".join(json.dumps(row) for row in table)
+    PATH.write_text(f"[\n{lines}\n]\n")
 
 
 if __name__ == "__main__":

@@ -33,7 +33,7 @@ GUESTS = {
         "target/_supports.py",
         "target/_numpyro.py",
         "kl/_numpyro*.py",
-        "divergences/_numpyro.py",
+        "divergences/_numpyro*.py",
     ],
     "matplotlib": ["plots/*.py"],
     "PIL": ["plots/*.py"],

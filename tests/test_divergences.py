@@ -54,6 +54,8 @@ ELSEWHERE = {
     "donsker_varadhan_bound": "test_estimate_kl_samples.py",
     "nwj_bound": "test_estimate_kl_samples.py",
     "f_divergence_bound": "test_f_divergence_bound.py",
+    "MixtureBounds": "test_mixture_bounds.py",
+    "kl_mixture_bounds": "test_mixture_bounds.py",
 }
 NORMALS = (dist.Normal, (0.25, 0.75), (1.0, 1.5))
 CATEGORICALS = (

@@ -50,6 +50,8 @@ from vikl.divergences._integrals import jeffreys_divergence as jeffreys_divergen
 from vikl.divergences._integrals import jensen_shannon_divergence as jensen_shannon_divergence
 from vikl.divergences._integrals import skew_kl_divergence as skew_kl_divergence
 from vikl.divergences._integrals import total_variation_distance as total_variation_distance
+from vikl.divergences._mixtures import MixtureBounds as MixtureBounds
+from vikl.divergences._mixtures import kl_mixture_bounds as kl_mixture_bounds
 from vikl.divergences._orders import bhattacharyya_distance as bhattacharyya_distance
 from vikl.divergences._orders import chi_squared_divergence as chi_squared_divergence
 from vikl.divergences._orders import squared_hellinger_distance as squared_hellinger_distance

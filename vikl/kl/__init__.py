@@ -42,12 +42,6 @@ from ._gamma import exponential as exponential
 from ._gamma import gamma as gamma
 from ._gamma import inverse_gamma as inverse_gamma
 from ._gamma import wishart as wishart
-from ._heavy import logistic as logistic
-from ._heavy import logistic_normal as logistic_normal
-from ._heavy import normal_logistic as normal_logistic
-from ._heavy import normal_student_t as normal_student_t
-from ._heavy import student_t as student_t
-from ._heavy import student_t_normal as student_t_normal
 from ._kernel import checked as checked
 from ._location_scale import cauchy as cauchy
 from ._location_scale import gumbel as gumbel
@@ -55,6 +49,9 @@ from ._location_scale import laplace as laplace
 from ._location_scale import pareto as pareto
 from ._location_scale import uniform as uniform
 from ._location_scale import weibull as weibull
+from ._logistic import logistic as logistic
+from ._logistic import logistic_normal as logistic_normal
+from ._logistic import normal_logistic as normal_logistic
 from ._low_rank import low_rank_normal as low_rank_normal
 from ._mixed import beta_uniform as beta_uniform
 from ._mixed import exponential_gamma as exponential_gamma
@@ -92,5 +89,8 @@ from ._normal import log_normal as log_normal
 from ._normal import multivariate_normal as multivariate_normal
 from ._normal import multivariate_normal_covariance as multivariate_normal_covariance
 from ._normal import normal as normal
+from ._student import normal_student_t as normal_student_t
+from ._student import student_t as student_t
+from ._student import student_t_normal as student_t_normal
 from ._truncated import kumaraswamy_beta as kumaraswamy_beta
 from ._truncated import truncated_normal as truncated_normal

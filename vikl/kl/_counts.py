@@ -1,10 +1,11 @@
 """Counts: Poisson, binomial, geometric, negative binomial, and the pairs between them."""
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 
 from .._typing import Array
-from ._discrete import bernoulli_formula, bernoulli_logits_formula
+from ._discrete import bernoulli_formula, bernoulli_logits_formula, logits_gap
 from ._kernel import (
     Value,
     count,
@@ -15,7 +16,7 @@ from ._kernel import (
     positive,
     probability,
 )
-from ._stable import STIRLING, entropy_term, horner
+from ._stable import STIRLING, entropy_term, expm1_minus, horner
 
 
 @kernel(rate_p=non_negative, rate_q=non_negative)
@@ -99,6 +100,23 @@ def geometric(probs_p: Value, probs_q: Value) -> Array:
     return bernoulli_formula(probs_p, probs_q) / probs_p  # type: ignore[arg-type, operator]
 
 
+def _per_trial_logits(zp: Array, zq: Array) -> Array:
+    """KL of one Bernoulli trial over the probability of success, by log-odds."""
+    rare = zp < -30.0
+    one = bernoulli_logits_formula(zp, zq) * (1.0 + jnp.exp(jnp.where(rare, 0.0, -zp)))
+    # successes so rare that 1 − p is one: δ − 1 + log1p(e^zq) / p, as expm1(−δ) + δ where q is too
+    low, other = jnp.where(rare, zp, -40.0), jnp.where(rare, zq, -40.0)
+    delta, rounding = logits_gap(low, other)
+    both = (other < -40.0) & (low > -jnp.inf)
+    gap = jnp.where(both, -delta, 0.0)
+    poisson = expm1_minus(gap) - jnp.expm1(gap) * jnp.where(both, rounding, 0.0)
+    root = jnp.exp(-0.5 * low)
+    far = root * (root * jax.nn.softplus(other)) + (delta - 1.0)
+    certain = jnp.isneginf(zp)  # no success, ever
+    value = jnp.where(rare, jnp.where(both, poisson, far), one)
+    return jnp.where(certain, jnp.where(jnp.isneginf(zq), 0.0, jnp.inf), value)
+
+
 @kernel(logits_p=extended, logits_q=extended)
 def geometric_logits(logits_p: Value, logits_q: Value) -> Array:
     """KL(p‖q) of two geometrics given by the log-odds of success.
@@ -112,7 +130,7 @@ def geometric_logits(logits_p: Value, logits_q: Value) -> Array:
     0.0
     """
     zp, zq = jnp.broadcast_arrays(logits_p, logits_q)
-    return bernoulli_logits_formula(zp, zq) * (1.0 + jnp.exp(-zp))
+    return _per_trial_logits(zp, zq)
 
 
 @kernel(total_count_p=positive, probs_p=probability, total_count_q=positive, probs_q=probability)
@@ -155,7 +173,7 @@ def negative_binomial_logits(
     0.0
     """
     zp, zq = jnp.broadcast_arrays(logits_p, logits_q)
-    value = total_count_p * (bernoulli_logits_formula(zp, zq) * (1.0 + jnp.exp(zp)))
+    value = total_count_p * _per_trial_logits(-zp, -zq)  # type: ignore[operator]
     return jnp.where(jnp.equal(total_count_p, total_count_q), value, jnp.nan)
 
 

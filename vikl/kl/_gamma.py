@@ -102,8 +102,11 @@ def dirichlet_formula(a: Array, b: Array) -> Array:
     delta = b - a
     total_a, total_b = a.sum(-1, keepdims=True), b.sum(-1, keepdims=True)
     total_delta = delta.sum(-1, keepdims=True)
-    # bᵢA − aᵢB = δᵢA − aᵢΔ, exact also when a and b are nearly proportional
-    cross = two_product_difference(delta, total_a, a, total_delta)
+    # bᵢA − aᵢB = δᵢA − aᵢΔ, exact also when a and b are nearly equal; far apart δ is rounded
+    near = jnp.abs(delta) < 0.5 * a
+    cross = two_product_difference(
+        jnp.where(near, delta, b), total_a, a, jnp.where(near, total_delta, total_b)
+    )
     means = entropy_term(b * total_a, a * total_b, cross) / total_a
     smooth = lgamma_smooth_bregman(b, a, delta).sum(-1)
     return means.sum(-1) + (smooth - lgamma_smooth_bregman(total_b, total_a, total_delta)[..., 0])

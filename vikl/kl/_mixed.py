@@ -29,12 +29,23 @@ def _gamma_gumbel(a: Any, b: Any, loc: Any, scale: Any) -> Any:
     return dd.log(scale) + (a / b - loc) / scale + mean_exp - entropy
 
 
+def _mean_exp(spread: Any) -> Any:
+    """Mean of exp(−x) over x between 0 and `spread`."""
+    small = (spread.hi if isinstance(spread, dd.Double) else spread) < 0.02
+    near, far = dd.where(small, spread, 0.0), dd.where(small, 1.0, spread)
+    series = near * (1.0 / 5040) - 1.0 / 720
+    for c in (1.0 / 120, -1.0 / 24, 1.0 / 6, -0.5, 1.0):
+        series = series * near + c
+    return dd.where(small, series, (1.0 - dd.exp(-far)) / far)
+
+
 @compensated
 def _uniform_gumbel(low: Any, high: Any, loc: Any, scale: Any) -> Any:
     width = high - low
-    ends = dd.exp((loc - low) / scale) - dd.exp((loc - high) / scale)
+    # one exponential: a difference of two would be NaN where both overflow
+    ends = dd.exp((loc - low) / scale) * _mean_exp(width / scale)
     mean = (low + high) * 0.5
-    return dd.log(scale / width) + (mean - loc) / scale + ends * scale / width
+    return dd.log(scale / width) + (mean - loc) / scale + ends
 
 
 @compensated

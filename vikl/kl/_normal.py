@@ -10,14 +10,37 @@ import jax.numpy as jnp
 from .._typing import Array
 from ._double import Double, sqrt
 from ._kernel import Value, covariance, kernel, positive, real, scale_tril
-from ._stable import phi
+from ._stable import phi, quick_phi
 
 
 def normal_formula(loc_p: Array, scale_p: Array, loc_q: Array, scale_q: Array) -> Array:
     """KL of two normals, unchecked."""
-    x = (scale_p - scale_q) / scale_q
-    z = (loc_p - loc_q) / scale_q
-    return phi(x, scale_p / scale_q) + 0.5 * (x * x + z * z)
+    return _normal(*jnp.broadcast_arrays(loc_p, scale_p, loc_q, scale_q))
+
+
+@jax.custom_jvp
+def _normal(loc_p: Array, scale_p: Array, loc_q: Array, scale_q: Array) -> Array:
+    x, z = _in_units(scale_p - scale_q, loc_p - loc_q, scale_q)
+    return quick_phi(x, scale_p / scale_q) + 0.5 * (x * x + z * z)
+
+
+def _in_units(change: Array, shift: Array, scale: Array) -> tuple[Array, Array]:
+    """Both over the scale, by one division."""
+    shrink = jnp.where(
+        scale > 1e37, 2.0**-10, 1.0
+    )  # a reciprocal below 1e-38 would be flushed to 0
+    inverse = 1.0 / (scale * shrink)
+    return (change * shrink) * inverse, (shift * shrink) * inverse
+
+
+@_normal.defjvp
+def _normal_jvp(primals, tangents):
+    loc_p, scale_p, loc_q, scale_q = primals
+    x, z = _in_units(scale_p - scale_q, loc_p - loc_q, scale_q)
+    pull = x * (1.0 + scale_p / scale_q)
+    slopes = (z / scale_q, pull / scale_p, -z / scale_q, -(pull + z * z) / scale_q)
+    move = sum(slope * tangent for slope, tangent in zip(slopes, tangents, strict=True))
+    return _normal(*primals), move
 
 
 @kernel(loc_p=real, scale_p=positive, loc_q=real, scale_q=positive)

@@ -17,12 +17,13 @@ from . import _circular as circular
 from . import _counts as counts
 from . import _discrete as discrete
 from . import _gamma as gammas
-from . import _heavy as heavy
 from . import _location_scale as location_scale
+from . import _logistic as logistic
 from . import _mixed as mixed
 from . import _mixed_gamma as mixed_gamma
 from . import _mixed_normal as mixed_normal
 from . import _normal as normals
+from . import _student as student
 from . import _truncated as truncated
 from ._low_rank import low_rank_normal
 from ._registry import register_kl
@@ -127,17 +128,17 @@ pair(dist.InverseGamma, dist.Gamma, mixed_gamma.inverse_gamma_gamma)
 pair(dist.Kumaraswamy, dist.Beta, truncated.kumaraswamy_beta)
 pair(dist.Laplace, dist.Normal, mixed_normal.laplace_normal)
 pair(dist.LogNormal, dist.Gamma, mixed_gamma.log_normal_gamma)
-pair(dist.Logistic, dist.Logistic, heavy.logistic)
-pair(dist.Logistic, dist.Normal, heavy.logistic_normal)
+pair(dist.Logistic, dist.Logistic, logistic.logistic)
+pair(dist.Logistic, dist.Normal, logistic.logistic_normal)
 pair(dist.Normal, dist.Gumbel, mixed_normal.normal_gumbel)
 pair(dist.Normal, dist.Laplace, mixed_normal.normal_laplace)
-pair(dist.Normal, dist.Logistic, heavy.normal_logistic)
-pair(dist.Normal, dist.StudentT, heavy.normal_student_t)
+pair(dist.Normal, dist.Logistic, logistic.normal_logistic)
+pair(dist.Normal, dist.StudentT, student.normal_student_t)
 pair(dist.Pareto, dist.Exponential, mixed_gamma.pareto_exponential)
 pair(dist.Pareto, dist.Gamma, mixed_gamma.pareto_gamma)
 pair(dist.Pareto, dist.Normal, mixed_normal.pareto_normal)
-pair(dist.StudentT, dist.Normal, heavy.student_t_normal)
-pair(dist.StudentT, dist.StudentT, heavy.student_t)
+pair(dist.StudentT, dist.Normal, student.student_t_normal)
+pair(dist.StudentT, dist.StudentT, student.student_t)
 pair(dist.Uniform, dist.Beta, mixed.uniform_beta)
 pair(dist.Uniform, dist.Exponential, mixed_gamma.uniform_exponential)
 pair(dist.Uniform, dist.Gamma, mixed_gamma.uniform_gamma)
@@ -150,17 +151,17 @@ pair(dist.Weibull, dist.Gamma, mixed_gamma.weibull_gamma)
 
 @register_kl(dist.Normal, dist.Cauchy)
 def _normal_cauchy(p: Any, q: Any) -> Array:
-    return heavy.normal_student_t(p.loc, p.scale, 1.0, q.loc, q.scale)
+    return student.normal_student_t(p.loc, p.scale, 1.0, q.loc, q.scale)
 
 
 @register_kl(dist.StudentT, dist.Cauchy)
 def _student_t_cauchy(p: Any, q: Any) -> Array:
-    return heavy.student_t(p.df, p.loc, p.scale, 1.0, q.loc, q.scale)
+    return student.student_t(p.df, p.loc, p.scale, 1.0, q.loc, q.scale)
 
 
 @register_kl(dist.Cauchy, dist.StudentT)
 def _cauchy_student_t(p: Any, q: Any) -> Array:
-    return heavy.student_t(1.0, p.loc, p.scale, q.df, q.loc, q.scale)
+    return student.student_t(1.0, p.loc, p.scale, q.df, q.loc, q.scale)
 
 
 def _bounds(d: Any) -> tuple[Any, Any, Any, Any]:

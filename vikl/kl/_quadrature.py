@@ -1,4 +1,4 @@
-"""Fixed quadratures for the pairs without an elementary closed form, on two kinds of nodes.
+"""Fixed quadratures for the pairs without an elementary closed form, on Gauss-Legendre nodes.
 
 Given nodes with log weights log wᵢp(xᵢ) and accurate differences g = log p − log q + constant, the
 divergence is that of two categorical distributions on the nodes (`logits_divergence`), a sum of
@@ -19,11 +19,6 @@ def gauss_legendre(narrow: int, wide: int, like: Array) -> tuple[Array, Array]:
     """Nodes and log weights on [0, 1]: `narrow` of them in float32, `wide` in float64."""
     x, w = np.polynomial.legendre.leggauss(wide if is_wide(like) else narrow)
     return jnp.asarray((x + 1) / 2, like.dtype), jnp.asarray(np.log(w / 2), like.dtype)
-
-
-def log_cosh(t: Array) -> Array:
-    """Return log cosh t, without overflow."""
-    return jnp.abs(t) + jnp.log1p(jnp.exp(-2.0 * jnp.abs(t))) - np.log(2.0)
 
 
 def log_sum_exp(a: Array) -> Array:
@@ -49,15 +44,23 @@ def nodes_divergence(a: Array, b: Array, g: Array, close: Array, constant: Array
     return jnp.where(close, near, jnp.maximum(mean_under(a, g) + constant, 0.0))
 
 
-def sinh_nodes(
-    center: Array, scale: Array, low: Array, high: Array, like: Array
-) -> tuple[Array, Array]:
-    """Points sinh(t) of x = center + scale sinh(t) over [low, high], and log dx/dt plus a constant.
+def panel_nodes(breaks: Array, narrow: int, wide: int) -> tuple[Array, Array]:
+    """Gauss-Legendre nodes on the panels between sorted breaks, and their log weights.
 
-    An even grid in t: dense around the center, sparse far from it, and, since the integrands fade
-    at both ends, exponentially accurate.
+    `narrow` per panel in float32, `wide` in float64; an empty panel has the weight −inf.
     """
-    grid = jnp.asarray(np.linspace(0.0, 1.0, 640 if is_wide(like) else 320), like.dtype)
-    first, last = jnp.arcsinh((low - center) / scale), jnp.arcsinh((high - center) / scale)
-    t = first[..., None] + (last - first)[..., None] * grid
-    return jnp.sinh(t), log_cosh(t)
+    grid, log_weight = gauss_legendre(narrow, wide, breaks)
+    left, width = breaks[..., :-1, None], jnp.diff(breaks)[..., None]
+    some = width > 0
+    log_width = jnp.where(some, jnp.log(jnp.where(some, width, 1.0)), -jnp.inf)
+    shape = (*breaks.shape[:-1], -1)
+    return (left + width * grid).reshape(shape), (log_width + log_weight).reshape(shape)
+
+
+def geometric_breaks(center: Array, first: Array, last: Array, count: int) -> Array:
+    """Return breaks at center ± first … last, evenly spaced in the logarithm, and at the center."""
+    steps = jnp.asarray(np.linspace(0.0, 1.0, count), first.dtype)
+    growth = jnp.log(jnp.maximum(last / first, 1.0))[..., None]
+    away = first[..., None] * jnp.exp(growth * steps)
+    middle = center[..., None]
+    return jnp.concatenate([middle - away, middle, middle + away], -1)

@@ -133,8 +133,9 @@ def kl_divergence(p: Any, q: Any) -> Array:
         names = f"{type(p).__qualname__}, {type(q).__qualname__}"
         raise NotImplementedError(
             f"kl_divergence: no closed form is registered for ({names}). Estimate it with "
-            f"`vikl.estimate_kl(p, q, key=...)`, or add the closed form with "
-            f"`vikl.register_kl({names})`."
+            f"`vikl.estimate_kl(p, q, key=...)`, bound it with "
+            f"`vikl.divergences.kl_mixture_bounds(p, q)` if both are mixtures, or add the closed "
+            f"form with `vikl.register_kl({names})`."
         )
     shape_p, shape_q = getattr(p, "event_shape", ()), getattr(q, "event_shape", ())
     if shape_p != shape_q:

@@ -1,5 +1,7 @@
 """Truncated normals and the Kumaraswamy distribution, by fixed nodes on bounded supports."""
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -13,27 +15,34 @@ from ._stable import is_wide
 
 
 def _window(loc: Array, scale: Array, low: Array, high: Array) -> tuple[Array, Array, Array]:
-    """Mode of the truncated normal and the part of [low, high] that has mass to rounding."""
+    """Mode of the truncated normal, and how far below and above it there is mass to rounding."""
     mode = jnp.clip(loc, low, high)
     depth = jnp.abs(mode - loc) / scale
     decay = 90.0 if is_wide(loc) else 46.0
     # solves depth t + t²/2 = decay/2, without cancellation for great depth
     reach = scale * (decay / (depth + jnp.sqrt(depth * depth + decay)))
-    return mode, jnp.maximum(low, mode - reach), jnp.minimum(high, mode + reach)
+    return mode, jnp.minimum(mode - low, reach), jnp.minimum(high - mode, reach)
 
 
 def _log_mass(loc: Array, scale: Array, low: Array, high: Array, reference: Array) -> Array:
     """Log of the integral over [low, high] of the normal shape, 1 at `reference`; −inf if none."""
     empty = ~(high > low)
     low, high = jnp.where(empty, loc, low), jnp.where(empty, loc + scale, high)
-    mode, first, last = jax.lax.stop_gradient(_window(loc, scale, low, high))
+    mode, below, above = jax.lax.stop_gradient(_window(loc, scale, low, high))
     # the window moves with a bound that is its end; bounds carry no derivative
     grid, log_weight = gauss_legendre(64, 96, loc)
-    y = ((last - first) / scale)[..., None] * grid + ((first - mode) / scale)[..., None]
+    y = ((below + above) / scale)[..., None] * grid - (below / scale)[..., None]
     depth = ((mode - loc) / scale)[..., None]
-    inner = log_sum_exp(log_weight - 0.5 * y * (y + 2.0 * depth)) + jnp.log(last - first)
+    inner = log_sum_exp(log_weight - 0.5 * y * (y + 2.0 * depth)) + jnp.log(below + above)
     lift = 0.5 * ((mode - reference) / scale) * ((mode - loc) / scale + (reference - loc) / scale)
     return jnp.where(empty, -jnp.inf, inner - lift)
+
+
+@dd.compensated
+def _near_slope(mode: Any, mu_p: Any, s_p: Any, mu_q: Any, s_q: Any) -> Any:
+    """Slope of log p − log q at p's mode in units of p's scale, from small differences."""
+    curvature = (s_p - s_q) / s_q * ((s_p + s_q) / s_q)
+    return (mode - mu_p) / s_p * curvature + (mu_p - mu_q) / s_q * (s_p / s_q)
 
 
 @kernel(
@@ -68,21 +77,25 @@ def truncated_normal(
         loc_p, scale_p, low_p, high_p, loc_q, scale_q, low_q, high_q
     )
     inside = (low >= low_q) & (high <= high_q)
-    mode, first, last = jax.lax.stop_gradient(_window(mu_p, s_p, low, high))
-    mode_q, first_q, last_q = jax.lax.stop_gradient(_window(mu_q, s_q, low, high))
-    width, width_q = last - first, last_q - first_q
-    apart = jnp.abs(mode - mode_q) / jnp.minimum(width, width_q)
-    close = (apart < 0.15) & (width < 2.5 * width_q) & (width_q < 2.5 * width)
-    first = jnp.where(close, jnp.minimum(first, first_q), first)
-    last = jnp.where(close, jnp.maximum(last, last_q), last)
+    mode, below, above = jax.lax.stop_gradient(_window(mu_p, s_p, low, high))
+    mode_q, below_q, above_q = jax.lax.stop_gradient(_window(mu_q, s_q, low, high))
+    # both windows, as distances from p's mode; nodes that cover both give digits to a small value
+    first = jnp.minimum(-below, (mode_q - mode) - below_q)
+    last = jnp.maximum(above, (mode_q - mode) + above_q)
+    close = last - first < 3.0 * jnp.minimum(below + above, below_q + above_q)
+    first, last = jnp.where(close, first, -below), jnp.where(close, last, above)
     # y: distance from p's mode in units of p's scale; g and log p relative to their values there
     fixed_scale = jax.lax.stop_gradient(s_p)
     grid, log_weight = gauss_legendre(96, 160, mu_p)
-    y = ((last - first) / fixed_scale)[..., None] * grid + ((first - mode) / fixed_scale)[..., None]
+    y = ((last - first) / fixed_scale)[..., None] * grid + (first / fixed_scale)[..., None]
     y = y * (fixed_scale / s_p)[..., None]
     depth = (mode - mu_p) / s_p
     curvature = ((s_p - s_q) / s_q) * ((s_p + s_q) / s_q)
-    slope = depth * curvature + ((mu_p - mu_q) / s_q) * (s_p / s_q)
+    slope = jnp.where(
+        jnp.abs(curvature) < 0.5,
+        _near_slope(mode, mu_p, s_p, mu_q, s_q),
+        ((mode - mu_q) / s_q) * (s_p / s_q) - depth,
+    )
     g = y * (slope[..., None] + 0.5 * curvature[..., None] * y)
     a = log_weight - 0.5 * y * (y + 2.0 * depth[..., None])
     mass_p = log_sum_exp(a) + jnp.log(last - first)
