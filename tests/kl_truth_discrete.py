@@ -255,6 +255,8 @@ def _slopes(pair, p, q, side, name, relative):
             return [every(v, (*path, i)) for i, v in enumerate(value)]
         if name == "scale_tril" and path[1] > path[0]:
             return mp.mpf(0)
+        if name == "covariance_matrix" and path[1] != path[0]:  # half of that of both entries
+            return slope((max(path), min(path))) / 2
         return slope(path)
 
     return every(sides[side][name], ())

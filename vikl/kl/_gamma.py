@@ -1,5 +1,6 @@
 """Gamma and its kin: Bregman divergences of log Γ, split so that no two terms cancel."""
 
+import jax
 import jax.numpy as jnp
 
 from .._typing import Array
@@ -19,9 +20,30 @@ def gamma_formula(a: Array, b: Array, alpha: Array, beta: Array) -> Array:
     α φ(m) + D(α, a) with m = aβ/(αb) − 1 (the relative difference of the means) and D the Bregman
     divergence of log Γ(x) − x log x + x.
     """
-    m = two_product_difference(a, beta, alpha, b) / alpha / b
-    ratio = (a / alpha) * (beta / b)
-    return alpha * phi(m, ratio) + lgamma_smooth_bregman(alpha, a)
+    return _mean_term(a, b, alpha, beta) + lgamma_smooth_bregman(alpha, a)
+
+
+def _means(a: Array, b: Array, alpha: Array, beta: Array) -> tuple[Array, Array]:
+    """Return aβ/(αb) less one, and itself."""
+    return two_product_difference(a, beta, alpha, b) / alpha / b, (a / alpha) * (beta / b)
+
+
+@jax.custom_jvp
+def _mean_term(a: Array, b: Array, alpha: Array, beta: Array) -> Array:
+    """Return α φ(m), whose slopes in its parts would cancel where m is huge."""
+    return alpha * phi(*_means(a, b, alpha, beta))
+
+
+@_mean_term.defjvp
+def _mean_term_jvp(primals, tangents):
+    a, b, alpha, beta = primals
+    m, ratio = _means(*primals)
+    near = jnp.abs(m) < 0.5
+    log = jnp.where(near, jnp.log1p(jnp.where(near, m, 0.0)), jnp.log(jnp.where(near, 1.0, ratio)))
+    pull = alpha * m
+    slopes = (pull / a, -pull / b, -log, pull / beta)
+    move = sum(slope * tangent for slope, tangent in zip(slopes, tangents, strict=True))
+    return _mean_term(*primals), move
 
 
 @kernel(concentration_p=positive, rate_p=positive, concentration_q=positive, rate_q=positive)

@@ -154,10 +154,9 @@ def gamma_normal(concentration_p: Value, rate_p: Value, loc_q: Value, scale_q: V
     return negentropy + normal_formula(mean, deviation, loc_q, scale_q)  # type: ignore[arg-type, operator]
 
 
-@compensated
-def _pareto_negentropy(alpha: Any) -> Any:
-    variance = alpha / ((alpha - 1.0) * (alpha - 1.0) * (alpha - 2.0))
-    return 0.5 * LOG_2PI_E + dd.log(variance) * 0.5 + dd.log(alpha) - 1.0 - 1.0 / alpha
+def _pareto_negentropy(alpha: Array) -> Array:
+    inverse = 1.0 / alpha
+    return 0.5 * LOG_2PI_E - 1.0 + phi(-inverse) - 0.5 * jnp.log1p(-2.0 * inverse)
 
 
 @kernel(scale_p=positive, alpha_p=positive, loc_q=real, scale_q=positive)
@@ -178,8 +177,8 @@ def pareto_normal(scale_p: Value, alpha_p: Value, loc_q: Value, scale_q: Value) 
     """
     finite = alpha_p > 2  # type: ignore[operator]
     alpha = jnp.where(finite, alpha_p, 3.0)
-    mean = scale_p * alpha / (alpha - 1.0)
-    deviation = scale_p * jnp.sqrt(alpha / (alpha - 2.0)) / (alpha - 1.0)
+    mean = scale_p + scale_p / (alpha - 1.0)
+    deviation = scale_p * jnp.sqrt(1.0 + 2.0 / (alpha - 2.0)) / (alpha - 1.0)
     value = _pareto_negentropy(alpha) + normal_formula(mean, deviation, loc_q, scale_q)  # type: ignore[arg-type]
     return jnp.where(finite, value, jnp.inf)
 
