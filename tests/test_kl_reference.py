@@ -1,7 +1,8 @@
 """Every pair against high-precision values and slopes, in both precisions.
 
-One compiled program per pair and precision: its rows of tests/kl_reference.json are one batch. Values within 1e-6
-in float32 and 1e-12 in float64, the bar of the room; slopes within 1e-4, nearly all within 1e-5.
+One compiled program per pair and precision: its rows of tests/kl_reference.json are one batch.
+Values within 1e-6 in float32 and 1e-12 in float64, the bar of the room; slopes within 1e-4, nearly
+all within 1e-5.
 """
 
 import functools

@@ -38,14 +38,10 @@ class LineNodes:
         if heavy:
             near_p = jnp.minimum(near_p, base_q)
         span = jnp.maximum(jnp.abs(low), high)
-        breaks = jnp.concatenate(
-            [
-                geometric_breaks(jnp.zeros_like(r), near_p, span, (18 if wide else 14) // (
-                    1 if heavy else 2)),
-                geometric_breaks(offset, near_q, span + jnp.abs(offset), 14 if wide else 10),
-            ],
-            -1,
-        )  # fmt: skip
+        count = (26 if wide else 20) if heavy else (9 if wide else 7)
+        around_p = geometric_breaks(jnp.zeros_like(r), near_p, span, count)
+        around_q = geometric_breaks(offset, near_q, span + jnp.abs(offset), 14 if wide else 10)
+        breaks = jnp.concatenate([around_p, around_q], -1)
         breaks = jnp.clip(breaks, low[..., None], high[..., None])
         ends = jnp.stack([low, high], -1)
         breaks = jax.lax.stop_gradient(jnp.sort(jnp.concatenate([breaks, ends], -1)))
