@@ -25,7 +25,7 @@ def _reach(df: Array) -> Array:
 def _log1p_square(z: Array, df: Array) -> Array:
     """log1p(z² / df) without overflow of the square."""
     y = jnp.abs(z) / jnp.sqrt(df)
-    huge = y > 1e4
+    huge = y > (1e8 if is_wide(z) else 1e4)
     return jnp.where(
         huge, 2.0 * jnp.log(jnp.where(huge, y, 1.0)), jnp.log1p(jnp.where(huge, 0.0, y) ** 2)
     )
