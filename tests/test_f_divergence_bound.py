@@ -7,8 +7,10 @@ import types
 import jax
 import jax.numpy as jnp
 import numpy as np
+import numpyro.distributions as dist
 import pytest
 
+import vikl
 from vikl import divergences as D
 from vikl.divergences import generators
 
@@ -130,3 +132,14 @@ def test_batches_and_jit():
 def test_bad_input_names_the_argument():
     with pytest.raises(ValueError, match=r"`log_ratio_p` .*last axis; got shape \(0,\)"):
         D.f_divergence_bound(jnp.zeros(0), jnp.zeros(3), generators.kl())
+
+
+def test_the_best_discriminators_cross_entropy_is_jensen_shannon(standard_promotion):
+    """E_p log D + E_q log(1 - D) at D = p/(p + q) is 2 JS - log 4 (N(0, 1) and N(1, 1))."""
+    x = np.linspace(-12, 13, 20_001)
+    p, q = (np.exp(-0.5 * (x - m) ** 2) / np.sqrt(2 * np.pi) for m in (0, 1))
+    logit = 0.5 - x  # log p/q, which the best classifier finds
+    value = np.trapezoid(-p * np.logaddexp(0, -logit) - q * np.logaddexp(0, logit), x)
+    assert value == pytest.approx(-1.163451397, abs=1e-8)
+    shannon = vikl.jensen_shannon_divergence(dist.Normal(0.0, 1.0), dist.Normal(1.0, 1.0))
+    assert 2 * float(shannon) - np.log(4) == pytest.approx(value, abs=1e-5)

@@ -206,6 +206,16 @@ def test_binary_entropy(precision):
     )
 
 
+def test_likelihood_ratios_of_counts_are_kl(precision):
+    """N (mean -log q - mean -log p̂) = N KL(p̂ || q): maximum likelihood is forward KL."""
+    dtype, tolerance = precision
+    counts = np.array([5, 3, 2])
+    data = np.repeat(np.arange(3), counts)
+    shares, q = jnp.array(counts / 10, dtype), jnp.array([0.2, 0.5, 0.3], dtype)
+    gap = info.information(q)[data].mean() - info.information(shares)[data].mean()
+    close(gap, info.kl_divergence(shares, q), tolerance)
+
+
 def test_it_is_not_a_distance():
     """Neither symmetric nor bound by the triangle inequality: a detour may be shorter."""
     p, q, r = jnp.array([0.5, 0.5]), jnp.array([0.7, 0.3]), jnp.array([0.9, 0.1])
