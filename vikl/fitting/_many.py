@@ -32,6 +32,14 @@ class ManyFits(eqx.Module):
         gain: what one more natural-gradient step promises, nats.
         converged: finite, and `gain` below 0.04 nats.
         num_gradients: gradients of the log density for each fit (a Hessian counts dim), at most.
+
+    Example:
+        >>> import jax, jax.numpy as jnp, vikl
+        >>> target = vikl.Target.from_density(
+        ...     lambda x, y: -0.5 * jnp.sum((y - x) ** 2), jnp.zeros(1), data=jnp.zeros(4)
+        ... )
+        >>> vikl.fit_many(target, jnp.ones((3, 4)), key=jax.random.key(0))
+        ManyFits(3 normals, 3 converged)
     """
 
     family: FullRankNormal
@@ -152,6 +160,13 @@ def natural_gradient(
     Returns:
         The normal, its ELBO and its standard error from fresh draws, the gain that one more step
         promises, and whether it converged.
+
+    Example:
+        >>> import equinox as eqx, jax, jax.numpy as jnp, vikl
+        >>> target = vikl.Target.from_density(lambda x: -0.5 * jnp.sum((x - 1) ** 2), jnp.zeros(2))
+        >>> q, elbo, *_ = eqx.filter_jit(natural_gradient)(target, jax.random.key(0))
+        >>> print(f"{q.loc[0]:.2f} {elbo:.2f}")  # log Z = log 2π
+        1.00 1.84
     """
     keys = jax.random.split(key, 4)
     dim, dtype = target.dim, target.dtype
