@@ -127,7 +127,7 @@ def draw(p, right, lengths, entropy, cross, folder):
     middle.set(
         xlabel="symbols coded together", ylabel="bits per symbol", xticks=n, ylim=(1.2, 1.95)
     )
-    middle.set_title("Longer blocks reach H(p); the wrong code pays about KL more")
+    middle.set_title("Longer blocks near H(p); the wrong code pays KL too")
     middle.legend(loc="upper right")
     save(figure, folder, "coding")
 
