@@ -349,6 +349,8 @@ class MethodCase:
     finds: str = "normal"
     mean_off: float = 0.002
     sd_off: float = 0.002
+    #: sds that the coordinates of the normal target are multiplied by
+    sizes: tuple[float, float, float] = (1e-3, 1.0, 1e3)
     #: nats of ELBO that may be missing to the best normal on a regression
     gap: float = 0.1
 
@@ -359,6 +361,13 @@ METHODS = {
     "GaussianScoreMatching": MethodCase(methods.GaussianScoreMatching),
     "DeterministicADVI": MethodCase(
         lambda: methods.DeterministicADVI(num_draws=60), finds="mean-field", sd_off=0.35
+    ),
+    "Pathfinder": MethodCase(
+        lambda: methods.Pathfinder(num_paths=8),
+        finds="mixture",
+        mean_off=0.05,
+        sd_off=0.1,
+        sizes=(0.1, 1.0, 10.0),
     ),
     "StochasticVI": MethodCase(lambda: methods.StochasticVI(num_steps=400)),
 }

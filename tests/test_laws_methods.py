@@ -39,7 +39,7 @@ def normal_target(density=normal_density, sizes=(1.0, 1.0, 1.0)):
 @METHOD
 def test_a_normal_target_is_exact(name, dtype):
     case, (loc, precision) = METHODS[name], gaussian_parts(DIM)
-    sizes = np.array([1e-3, 1.0, 1e3])
+    sizes = np.array(case.sizes)
     post = fit(normal_target(sizes=sizes), name)
     assert post.mean.dtype == dtype
     assert post.status == "converged", post.stopped_because

@@ -10,7 +10,7 @@ import numpy as np
 from .._files import CheckpointError, load_header, load_tree
 from .._typing import PRNGKey
 from ..diagnostics import WeightedDraws
-from ..families import Family, FullRankNormal, MeanFieldNormal
+from ..families import Family, FullRankNormal, MeanFieldNormal, NormalMixture
 from ..target import Target
 from ._arguments import check_path
 from ._automatic import Start
@@ -54,12 +54,16 @@ def load(path: str | Path, target: Target, family: Family | None = None) -> Post
     _compare(path, header, target)
     if family is None:
         name = header["family"]
-        if name not in _FAMILIES:
+        if name == "NormalMixture" and "shapes" in header:
+            arrays = [jnp.zeros(shape, target.dtype) for shape in header["shapes"]]
+            family = NormalMixture(*arrays, *[None] * (4 - len(arrays)))
+        elif name not in _FAMILIES:
             raise CheckpointError(
                 f"`path` {path} holds a fit of the family {name}, unknown to vikl by name. "
                 "Give an instance of the same structure as `family`."
             )
-        family = _FAMILIES[name].init(jnp.zeros(target.dim, target.dtype))
+        else:
+            family = _FAMILIES[name].init(jnp.zeros(target.dim, target.dtype))
     num, dim = header["num_draws"], target.dim
     draws = tuple(np.zeros(shape, target.dtype) for shape in ((num, dim), (num,), (num,)))
     template: Any = (family, draws)

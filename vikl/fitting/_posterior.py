@@ -264,6 +264,7 @@ class Posterior:
         header = (header or {}) | {
             "what": "vikl posterior",
             "family": type(self.family).__name__,
+            "shapes": [list(leaf.shape) for leaf in jax.tree.leaves(self.family)],
             "names": list(self.target.names),
             "status": self.ending.status,
             "because": self.ending.because,

@@ -22,6 +22,7 @@ from ._batch_and_match import decaying_regularization as decaying_regularization
 from ._deterministic import DeterministicADVI as DeterministicADVI
 from ._laplace import Laplace as Laplace
 from ._linear_response import linear_response_covariance as linear_response_covariance
+from ._pathfinder import Pathfinder as Pathfinder
 from ._raabbvi import Raabbvi as Raabbvi
 from ._score_matching import GaussianScoreMatching as GaussianScoreMatching
 from ._stochastic_vi import StandsStill as StandsStill
