@@ -46,7 +46,8 @@ class Argument(NamedTuple):
 
 def _is_simplex(x: Array) -> Array:
     tolerance = 1e-8 if x.dtype == np.float64 else 1e-5
-    return (x >= 0).all(-1) & (jnp.abs(x.sum(-1) - 1.0) <= tolerance * np.sqrt(x.shape[-1]))
+    total = jnp.where(x >= 0, x, jnp.inf).sum(-1)  # one pass: what is negative or NaN shows in it
+    return jnp.abs(total - 1.0) <= tolerance * np.sqrt(x.shape[-1])
 
 
 def _is_scale_tril(x: Array) -> Array:

@@ -86,27 +86,30 @@ def log_ratio(p: Array, q: Array, difference: Array | None = None) -> Array:
 
 @jax.custom_jvp
 def _entropy_term(p: Array, q: Array, difference: Array) -> Array:
-    safe = jnp.where(q == 0, 1.0, q)
-    d, r = difference / safe, p / safe
-    near = (d >= -0.5) & (d <= 1.0)
-    small = jnp.where(near, d, 0.0)
-    s = small / (2.0 + small)
+    total = p + q
+    s = difference / jnp.where(total == 0, 1.0, total)
     square = s * s
-    series = s * (small + 2.0 * (1.0 + small) * square * _atanh_tail(square))
-    r = jnp.where(near | (r == 0), 1.0, r)
-    # p log r - difference, not q (r log r - d): r overflows where q is tiny, this does not
-    far = jnp.where(p == 0, 0.0, p) * jnp.log(r) - difference
-    value = jnp.where(near, q * series, far)
-    return jnp.where(q == 0, jnp.where(p == 0, jnp.zeros_like(p), jnp.inf), value)
+    near = square <= 1.0 / 9.0
+    series = s * (difference + 2.0 * p * square * _atanh_tail(square))
+    # p log(p/q) − difference, not q (r log r − d), which overflows where q is tiny
+    ratio = jnp.where(near | (p == 0), 1.0, p / q)
+    return jnp.where(near, series, p * jnp.log(ratio) - difference)
 
 
 @_entropy_term.defjvp
 def _entropy_term_jvp(primals, tangents):
     p, q, difference = primals
     value = _entropy_term(p, q, difference)
+    safe, total = jnp.where(q == 0, 1.0, q), p + q
+    s = difference / jnp.where(total == 0, 1.0, total)
+    near = s * s <= 1.0 / 9.0
+    small = jnp.where(near, s, 0.0)
+    square = small * small
     # d/dp = log(p / q), kept finite at p = 0 so that a softmax in front of it gives 0 and not NaN
-    slope_p = jnp.where(q == 0, 0.0, log_ratio(p, q, difference))
-    slope_q = jnp.where(q == 0, 0.0, -difference / jnp.where(q == 0, 1.0, q))
+    ratio = jnp.where(near, 1.0, jnp.maximum(p / safe, np.finfo(p.dtype).tiny))
+    log = 2.0 * small * (1.0 + square * _atanh_tail(square)) + jnp.log(ratio)
+    slope_p = jnp.where(q == 0, 0.0, log)
+    slope_q = jnp.where(q == 0, 0.0, -difference / safe)
     return value, slope_p * tangents[0] + slope_q * tangents[1]
 
 
