@@ -162,6 +162,11 @@ SAID = {
     "a learning rate of nan": Said(
         lambda: _stochastic(optimizer=optax.sgd(float("nan"))), ("diverged",), "not finite"
     ),
+    "a learning rate of nan, for fewer steps than it takes to give up": Said(
+        lambda: _stochastic(optimizer=optax.sgd(float("nan")), num_steps=30),
+        ("diverged",),
+        "steps were not finite",
+    ),
     "nan from step 50 on": Said(
         lambda: _stochastic(optimizer=optax.sgd(_nan_from_step_50)), ("diverged",), "not finite"
     ),

@@ -233,16 +233,14 @@ class Loop:
         """Return the last state, or the best one where the last is clearly worse."""
         losses = self.run.history.get("loss", [])
         state = self.run.state
-        if not losses:
+        if 2 * int(state.rejected) > self._step and ending.status == "budget spent":
+            because = f"{int(state.rejected)} of {self._step} steps were not finite"
+            ending = Ending("diverged", f"{because}; use a smaller learning rate")
+        if not losses or ending.status == "out of memory":
             return state, ending
         best, best_error = self.run.best_loss
         last, last_error = losses[-1], self.run.history["loss_std_error"][-1]
         margin = 1.0 + 5 * np.hypot(best_error, last_error)
-        if ending.status == "out of memory":
-            return state, ending
-        if 2 * int(state.rejected) > self._step and ending.status == "budget spent":
-            because = f"{int(state.rejected)} of {self._step} steps were not finite"
-            ending = Ending("diverged", f"{because}; use a smaller learning rate")
         if not self._usable(state) and ending.status != "diverged":
             ending = Ending(
                 "diverged", f"the last step left a state without a loss ({ending.because})"

@@ -185,6 +185,10 @@ def _starts(axes: Any, starts: Any) -> None:
     )  # fmt: skip
     if known.any():
         axes.axhline(np.max(elbo[known]), **FAINT, zorder=0)
+        low, high = axes.get_ylim()
+        room = max(0.0, 0.1 - (high - low)) / 2  # a difference of rounding should look like none
+        axes.set_ylim(low - room, high + room)
+        axes.ticklabel_format(axis="y", useOffset=False)
     for i in number[~known]:
         axes.text(i, 0.03, "×", ha="center", transform=axes.get_xaxis_transform(), fontsize=SMALL)
     axes.set_xlim(0.4, len(elbo) + 0.6)
