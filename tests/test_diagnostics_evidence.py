@@ -261,3 +261,9 @@ def test_a_log_density_lost_in_rounding_is_not_good():
     report = check(far, MeanFieldNormal.init(jnp.zeros(2)), KEY, num_draws=500)
     assert report.verdict.startswith("wrong: log densities this large are rounded to 1.2e+02 nats")
     assert "subtract a constant" in report.advice
+
+
+@pytest.mark.parametrize("df", [1.5, 0.9])
+def test_a_family_without_moments_is_checked_too(target, df):
+    q = vikl.families.StudentT.init(jnp.zeros(DIM), df=df)
+    assert check(target, q, KEY, num_draws=500).word in vikl.diagnostics.VERDICTS

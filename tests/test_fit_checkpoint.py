@@ -1,5 +1,6 @@
 """Nothing lost: a fit that was stopped or killed goes on, and ends as if it had not been."""
 
+import dataclasses
 import errno
 import json
 import os
@@ -14,12 +15,12 @@ import jax
 import numpy as np
 import optax
 import pytest
-from cases import small_target
+from cases import FAMILIES, small_target
 
 import vikl
 from vikl._files import CheckpointError
 from vikl.families import FullRankNormal, MeanFieldNormal
-from vikl.fitting import _fit, _loop
+from vikl.fitting import _fit, _loop, _posterior
 from vikl.objectives import ForwardKL
 
 STEPS = 400
@@ -211,6 +212,27 @@ def test_a_posterior_survives_saving(tmp_path):
         again.sample(jax.random.key(1), 5), post.sample(jax.random.key(1), 5)
     )
     assert json.dumps(again.stopped_because)
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_every_family_comes_back_by_its_name(name, tmp_path):
+    path, family = tmp_path / "post.vikl", FAMILIES[name].lopsided(2)
+    post = dataclasses.replace(fit(num_steps=20), family=family)
+    post.save(path)
+    again = vikl.load(path, small_target())
+    assert eqx.tree_equal(again.family, family)
+
+
+@pytest.mark.parametrize(
+    "shapes",
+    [None, {}, {"loc": [2]}, {"loc": [2], "log_scale": [10**12]}, {"loc": 2, "log_scale": 2}],
+)
+def test_a_file_whose_family_has_absurd_shapes_is_refused(shapes, tmp_path, monkeypatch):
+    path = tmp_path / "post.vikl"
+    monkeypatch.setattr(_posterior, "_shapes_of", lambda family: shapes)
+    fit(num_steps=20).save(path)
+    with pytest.raises(CheckpointError, match="MeanFieldNormal, whose structure"):
+        vikl.load(path, small_target())
 
 
 def test_a_posterior_of_another_target_is_refused(tmp_path):

@@ -31,11 +31,25 @@ def frame_of(family: Family, weighted: WeightedDraws) -> Frame:
     except NotImplementedError:
         centre = weighted.x.mean(0)
         spread = np.cov(weighted.x.T).reshape(family.dim, -1) if dense else weighted.x.var(0)
+    if not (np.isfinite(centre).all() and np.isfinite(spread).all()):
+        return _robust_frame(weighted)  # a Student-t of few degrees of freedom, say
     centre = jnp.asarray(centre, weighted.x.dtype)
     if spread.ndim == 2:
-        root = np.linalg.cholesky(spread.astype(np.float64))
+        try:
+            root = np.linalg.cholesky(spread.astype(np.float64))
+        except np.linalg.LinAlgError:
+            return _robust_frame(weighted)
         return FullRankNormal.from_moments(centre, jnp.asarray(root, weighted.x.dtype))
     return MeanFieldNormal.init(centre, jnp.asarray(np.sqrt(spread), weighted.x.dtype))
+
+
+def _robust_frame(weighted: WeightedDraws) -> MeanFieldNormal:
+    """Return the frame of the draws' medians and quartiles, for a q that has no moments."""
+    x = np.where(np.isfinite(weighted.x), weighted.x, 0.0)
+    low, centre, high = np.quantile(x, [0.25, 0.5, 0.75], axis=0)
+    scale = (high - low) / 1.349  # the quartiles of a standard normal are that far apart
+    scale = np.where(scale > 0, scale, 1.0)
+    return MeanFieldNormal.init(*(jnp.asarray(v, weighted.x.dtype) for v in (centre, scale)))
 
 
 def log_volume(frame: Frame) -> float:

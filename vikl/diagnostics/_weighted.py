@@ -81,8 +81,13 @@ class WeightedDraws:
 
     @property
     def rounding(self) -> float:
-        """A unit in the last place of the largest log density, nats: less is not there to see."""
-        size = max(float(np.abs(v[~self.bad]).max(initial=1.0)) for v in (self.log_p, self.log_q))
+        """A unit in the last place of the largest log density, nats: less is not there to see.
+
+        Of the draws whose weight is no less than e⁻⁵⁰ of the largest: the others count for nothing.
+        """
+        good = ~self.bad
+        counts = good & (self.log_ratios >= np.max(self.log_ratios[good], initial=-np.inf) - 50)
+        size = max(float(np.abs(v[counts]).max(initial=1.0)) for v in (self.log_p, self.log_q))
         return float(np.finfo(self.log_p.dtype).eps) * size
 
     @functools.cached_property

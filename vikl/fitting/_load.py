@@ -1,5 +1,7 @@
 """Reading fits back from files."""
 
+import dataclasses
+import math
 from pathlib import Path
 from typing import Any
 
@@ -10,14 +12,25 @@ import numpy as np
 from .._files import CheckpointError, load_header, load_tree
 from .._typing import PRNGKey
 from ..diagnostics import WeightedDraws
-from ..families import Family, FullRankNormal, MeanFieldNormal, NormalMixture
+from ..families import (
+    Family,
+    FullRankNormal,
+    LowRankNormal,
+    MeanFieldNormal,
+    NormalMixture,
+    StudentT,
+)
 from ..target import Target
 from ._arguments import check_path
 from ._automatic import Start
 from ._posterior import Posterior
 from ._status import Ending
 
-_FAMILIES = {"FullRankNormal": FullRankNormal, "MeanFieldNormal": MeanFieldNormal}
+#: Families that a file may name. A name is looked up here, never imported.
+_FAMILIES: dict[str, type[Family]] = {
+    kind.__name__: kind
+    for kind in (FullRankNormal, LowRankNormal, MeanFieldNormal, NormalMixture, StudentT)
+}
 
 
 def load(path: str | Path, target: Target, family: Family | None = None) -> Posterior:
@@ -53,17 +66,7 @@ def load(path: str | Path, target: Target, family: Family | None = None) -> Post
     header = load_header(Path(path))
     _compare(path, header, target)
     if family is None:
-        name = header["family"]
-        if name == "NormalMixture" and "shapes" in header:
-            arrays = [jnp.zeros(shape, target.dtype) for shape in header["shapes"]]
-            family = NormalMixture(*arrays, *[None] * (4 - len(arrays)))
-        elif name not in _FAMILIES:
-            raise CheckpointError(
-                f"`path` {path} holds a fit of the family {name}, unknown to vikl by name. "
-                "Give an instance of the same structure as `family`."
-            )
-        else:
-            family = _FAMILIES[name].init(jnp.zeros(target.dim, target.dtype))
+        family = _blank_family(Path(path), header, target)
     num, dim = header["num_draws"], target.dim
     draws = tuple(np.zeros(shape, target.dtype) for shape in ((num, dim), (num,), (num,)))
     template: Any = (family, draws)
@@ -80,6 +83,32 @@ def load(path: str | Path, target: Target, family: Family | None = None) -> Post
         starts=tuple(Start(**start) for start in header["starts"]),
         details={k: np.asarray(v) for k, v in header.get("details", {}).items()},
     )
+
+
+def _blank_family(path: Path, header: dict, target: Target) -> Family:
+    """Return a family of vikl's own with the fields and shapes that the file declares."""
+    name, shapes = header.get("family"), header.get("family_shapes")
+    kind = _FAMILIES.get(name) if isinstance(name, str) else None
+    if kind is None or not _are_shapes(shapes, kind, path.stat().st_size):
+        raise CheckpointError(
+            f"`path` {path} holds a fit of the family {name}, whose structure vikl does not know. "
+            "Give an instance of the same structure as `family`."
+        )
+    fields = {k: v if v is None else jnp.zeros(v, target.dtype) for k, v in shapes.items()}
+    return kind(**fields)
+
+
+def _are_shapes(shapes: Any, kind: type[Family], num_bytes: int) -> bool:
+    """Whether a header's shapes are those of a family's fields, and no larger than the file."""
+    names = {field.name for field in dataclasses.fields(kind)}
+    if not isinstance(shapes, dict) or set(shapes) != names:
+        return False
+    given = [shape for shape in shapes.values() if shape is not None]
+    if not all(isinstance(shape, list) and len(shape) <= 3 for shape in given):
+        return False
+    if not all(type(n) is int and n >= 0 for shape in given for n in shape):
+        return False
+    return sum(math.prod(shape) for shape in given) <= num_bytes
 
 
 def load_finished(path: str | Path, target: Target, key: PRNGKey) -> Posterior | None:

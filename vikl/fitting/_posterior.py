@@ -264,7 +264,7 @@ class Posterior:
         header = (header or {}) | {
             "what": "vikl posterior",
             "family": type(self.family).__name__,
-            "shapes": [list(leaf.shape) for leaf in jax.tree.leaves(self.family)],
+            "family_shapes": _shapes_of(self.family),
             "names": list(self.target.names),
             "status": self.ending.status,
             "because": self.ending.because,
@@ -312,6 +312,14 @@ def _check_others(target: Target, others: Any) -> None:
                 f"`others` should be posteriors of the same target, with {list(target.names)}; got "
                 f"{got}. Give what `vikl.fit` returned for other keys."
             )
+
+
+def _shapes_of(family: Family) -> dict[str, list[int] | None] | None:
+    """Return the shapes of a family's fields by name; None where it holds more than arrays."""
+    fields = {f.name: getattr(family, f.name) for f in dataclasses.fields(family)}
+    if not all(v is None or hasattr(v, "shape") for v in fields.values()):
+        return None
+    return {name: None if v is None else list(v.shape) for name, v in fields.items()}
 
 
 def is_one_array(value: Any) -> bool:
