@@ -87,8 +87,9 @@ def load(path: str | Path, target: Target, family: Family | None = None) -> Post
 
 def _blank_family(path: Path, header: dict, target: Target) -> Family:
     """Return a family of vikl's own with the fields and shapes that the file declares."""
-    name, shapes = header.get("family"), header.get("family_shapes")
-    kind = _FAMILIES.get(name) if isinstance(name, str) else None
+    name = header.get("family")
+    shapes: Any = header.get("family_shapes")
+    kind: Any = _FAMILIES.get(name) if isinstance(name, str) else None
     if kind is None or not _are_shapes(shapes, kind, path.stat().st_size):
         raise CheckpointError(
             f"`path` {path} holds a fit of the family {name}, whose structure vikl does not know. "
