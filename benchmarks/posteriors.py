@@ -1,11 +1,14 @@
 """Fits of real and synthetic posteriors by vikl and its peers, scored against references.
 
     python benchmarks/posteriors.py [--posteriors FOLDER] [--only NAME] [--seeds N] [--quick]
+        [--simulated] [--standardized] [--rates 0.01,0.1]
 
 FOLDER (or the variable VIKL_POSTERIORS) holds a `posteriors.py` with `REAL`, `SYNTH` and `get`;
-without it the project's own targets are used. Nothing is tuned per target. Errors are the largest
-over parameters, in reference sds, on the unconstrained scale. The ELBO gap is to the best normal,
-found once by a long float64 run and kept in the file of `--cache`.
+without it the project's own targets are used, and with `--simulated` those of `_simulated.py`.
+Nothing is tuned per target, but NumPyro gets the best of `--rates` for each, by its ELBO.
+`--standardized` gives everyone coordinates centred and scaled by the posterior's means and sds.
+Errors are the largest over parameters, in reference sds, on the unconstrained scale. The ELBO gap
+is to the best normal, found once by a long float64 run and kept in the file of `--cache`.
 """
 
 import argparse
@@ -25,6 +28,7 @@ import numpy as np
 import optax
 from _clock import table, versions
 from _problems import Problem, as_numpyro, own
+from _simulated import simulated
 
 import vikl
 from vikl.diagnostics import WeightedDraws
@@ -56,13 +60,13 @@ def fit_vikl(problem: Problem, seed: int, steps: int) -> Fit:
     return Fit(mean, cov, post.num_gradients, post.status, post.compile_seconds)
 
 
-def fit_numpyro(problem: Problem, seed: int, steps: int) -> Fit:
+def fit_numpyro(problem: Problem, seed: int, steps: int, rate: float = 0.01) -> Fit:
     from numpyro.infer import SVI, Trace_ELBO
     from numpyro.infer.autoguide import AutoMultivariateNormal
 
     model = as_numpyro(problem)
     guide = AutoMultivariateNormal(model)
-    adam = optax.adam(optax.cosine_decay_schedule(0.01, steps))
+    adam = optax.adam(optax.cosine_decay_schedule(rate, steps))
     svi = SVI(model, guide, adam, Trace_ELBO())
     found = svi.run(jax.random.key(seed), steps, progress_bar=False)
     normal: Any = guide.get_posterior(found.params)
@@ -93,8 +97,18 @@ ADAPTERS: dict[str, Callable[[Problem, int, int], Fit]] = {
 # -- the targets and what is known about them
 
 
-def problems(folder: str | None) -> list[Problem]:
-    """Return the targets of a folder, or the project's own."""
+def standardized(problem: Problem, mean: np.ndarray, sd: np.ndarray) -> Problem:
+    """Return the same posterior in coordinates (x − mean) / sd."""
+    draws = None if problem.draws is None else (problem.draws - mean) / sd
+    loc, scale = jnp.asarray(mean, float), jnp.asarray(sd, float)
+    log_density = lambda u: problem.log_density(loc + scale * u)
+    return Problem(f"{problem.name}, standardized", problem.dim, log_density, draws)
+
+
+def problems(folder: str | None, use_simulated: bool = False) -> list[Problem]:
+    """Return the targets of a folder, the simulated ones, or the project's own."""
+    if use_simulated:
+        return simulated()
     if not folder:
         return own()
     sys.path.insert(0, folder)
@@ -170,9 +184,15 @@ def rows_of(problem: Problem, args: argparse.Namespace, cache: dict) -> list[dic
     rng = np.random.default_rng(zlib.crc32(problem.name.encode()))
     noise = draw_noise(rng, _NOISE, problem.dim, matched=True)
     best = weigh(problem, best_normal(problem, first, cache), noise)
+    if args.standardized:
+        problem = standardized(problem, *reference(problem, best))
+        moved = best_normal(problem, fit_vikl(problem, 0, args.steps), cache)
+        best = weigh(problem, moved, noise)
     rows = []
     for name in args.libraries:
         adapter, again, scores, fits = ADAPTERS[name], [], [], []
+        if name == "numpyro":
+            adapter = _best_rate(problem, args, best, noise)
         for seed in ([] if name in first_seconds else [0]) + list(range(args.seeds)):
             started = time.perf_counter()
             fit = adapter(problem, seed, args.steps)
@@ -185,6 +205,19 @@ def rows_of(problem: Problem, args: argparse.Namespace, cache: dict) -> list[dic
             scores.append(score(problem, fit, best, noise))
         rows.append(_row(problem, name, fits, scores, first_seconds[name], again))
     return rows
+
+
+def _best_rate(
+    problem: Problem, args: argparse.Namespace, best: WeightedDraws, noise: np.ndarray
+) -> Callable[[Problem, int, int], Fit]:
+    """Return NumPyro's adapter with the learning rate whose ELBO is highest for one seed."""
+    gaps = {}
+    for rate in (float(v) for v in args.rates.split(",")):
+        fit = fit_numpyro(problem, 0, args.steps, rate)
+        gaps[rate] = score(problem, fit, best, noise)["ELBO gap"]
+    rate = min(gaps, key=lambda r: gaps[r] if np.isfinite(gaps[r]) else np.inf)
+    print(f"{problem.name}: NumPyro's learning rate is {rate:g}", flush=True)
+    return lambda problem, seed, steps: fit_numpyro(problem, seed, steps, rate)
 
 
 def _row(
@@ -215,6 +248,9 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=10_000, help="gradients of the peers")
     parser.add_argument("--cache", type=Path, help="an .npz file for the best normals")
     parser.add_argument("--float32", action="store_true", help="fit in float32 (needs --cache)")
+    parser.add_argument("--simulated", action="store_true", help="the targets of _simulated.py")
+    parser.add_argument("--standardized", action="store_true", help="see above")
+    parser.add_argument("--rates", default="0.01", help="NumPyro's learning rates, commas between")
     parser.add_argument("--quick", action="store_true", help="one seed, a tenth of the steps")
     args = parser.parse_args()
     if args.quick:
@@ -227,7 +263,7 @@ def main() -> None:
     if args.cache is not None and args.cache.exists():
         cache = dict(np.load(args.cache))
     wanted, rows = args.only.split(","), []
-    for problem in problems(args.posteriors):
+    for problem in problems(args.posteriors, args.simulated):
         if any(part in problem.name for part in wanted):
             rows += rows_of(problem, args, cache)
             print(table(rows[-len(args.libraries) :]).split("\n", 2)[2], flush=True)
