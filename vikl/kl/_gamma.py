@@ -42,7 +42,8 @@ def _mean_term_jvp(primals, tangents):
     log = jnp.where(near, jnp.log1p(jnp.where(near, m, 0.0)), jnp.log(jnp.where(near, 1.0, ratio)))
     pull = alpha * m
     slopes = (pull / a, -pull / b, -log, pull / beta)
-    move = sum(slope * tangent for slope, tangent in zip(slopes, tangents, strict=True))
+    terms = [slope * tangent for slope, tangent in zip(slopes, tangents, strict=True)]
+    move = terms[0] + terms[1] + terms[2] + terms[3]
     return _mean_term(*primals), move
 
 

@@ -1,5 +1,7 @@
 """Nodes on the line for two distributions of a location-scale kind."""
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 
@@ -21,7 +23,7 @@ class LineNodes:
     the divergence of the node weights; else they cover p alone.
     """
 
-    def __init__(self, p, q, reach, base_q=None, end=None, overlap=True):
+    def __init__(self, p, q, reach, base_q: Any = None, end: Any = None, overlap: Any = True):
         (mu_p, s_p), (mu_q, s_q) = p, q
         fixed_mu, fixed_s, other_mu, other_s = map(jax.lax.stop_gradient, (*p, *q))
         offset, r = (other_mu - fixed_mu) / fixed_s, other_s / fixed_s

@@ -39,7 +39,8 @@ def _normal_jvp(primals, tangents):
     x, z = _in_units(scale_p - scale_q, loc_p - loc_q, scale_q)
     pull = x * (1.0 + scale_p / scale_q)
     slopes = (z / scale_q, pull / scale_p, -z / scale_q, -(pull + z * z) / scale_q)
-    move = sum(slope * tangent for slope, tangent in zip(slopes, tangents, strict=True))
+    terms = [slope * tangent for slope, tangent in zip(slopes, tangents, strict=True)]
+    move = terms[0] + terms[1] + terms[2] + terms[3]
     return _normal(*primals), move
 
 
