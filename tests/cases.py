@@ -84,6 +84,11 @@ FAMILIES = {
         ),
         _low_rank,
     ),
+    "Blocks": FamilyCase(
+        lambda dim: families.Blocks.init(jnp.zeros(dim), sizes=(1,) * dim),
+        lambda dim: families.Blocks.init(_loc(dim), _scales(dim), sizes=(1,) * dim),
+        frozenset({"kl"}),
+    ),
     "NormalMixture": FamilyCase(
         lambda dim: families.NormalMixture.init(jnp.zeros(dim), num_components=3),
         _mixture,
@@ -105,6 +110,8 @@ FAMILIES = {
         frozenset({"kl", "from_noise", "sd"}),
     ),
 }
+#: families around what others make, with tests of their own: their leaves are not all arrays
+FOREIGN_FAMILIES = {"Flow": "test_flow.py"}
 #: the families that the laws of estimators and objectives are tested with: each program counts
 NORMALS = {name: FAMILIES[name] for name in ("MeanFieldNormal", "FullRankNormal")}
 

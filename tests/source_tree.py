@@ -35,6 +35,8 @@ GUESTS = {
         "kl/_numpyro*.py",
         "divergences/_numpyro*.py",
     ],
+    "flowjax": ["families/_flow.py"],
+    "paramax": ["families/_flow.py"],
     "matplotlib": ["plots/*.py"],
     "PIL": ["plots/*.py"],
     "arviz_base": ["interop/_arviz.py"],

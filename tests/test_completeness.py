@@ -27,7 +27,7 @@ def _lacking(room: types.ModuleType, base: type, table: dict) -> set[str]:
 
 
 ROOMS = [
-    (families, families.Family, cases.FAMILIES),
+    (families, families.Family, cases.FAMILIES | cases.FOREIGN_FAMILIES),
     (estimators, estimators.Estimator, cases.ESTIMATORS),
     (objectives, objectives.Objective, cases.OBJECTIVES),
     (methods, methods.Method, cases.METHODS),
@@ -54,8 +54,9 @@ def test_the_check_can_fail():
 
     room = types.ModuleType("room")
     vars(room).update(vars(families), Newcomer=Newcomer)
-    assert _lacking(room, families.Family, cases.FAMILIES) == {"Newcomer"}
-    assert _lacking(families, families.Family, cases.FAMILIES | {"Gone": None}) == {"Gone"}
+    table = cases.FAMILIES | cases.FOREIGN_FAMILIES
+    assert _lacking(room, families.Family, table) == {"Newcomer"}
+    assert _lacking(families, families.Family, table | {"Gone": None}) == {"Gone"}
 
 
 @pytest.mark.parametrize(("room", "base", "table"), ROOMS, ids=lambda v: getattr(v, "__name__", ""))

@@ -11,7 +11,9 @@ _EXTRAS = {
     "arviz_base": "arviz",
     "arviz_stats": "arviz",
     "blackjax": "mcmc",
+    "flowjax": "flows",
     "matplotlib": "plot",
+    "paramax": "flows",
     "PIL": "plot",
     "sklearn": "examples",
 }

@@ -3,7 +3,7 @@
 Purpose: a family is a pytree whose inexact array leaves ARE its trainable parameters, all of
 them unconstrained. One draw at a time: `vmap` is applied outside.
 
-May import: `_typing`, `kl`. Nothing foreign but jax and equinox.
+May import: `_typing`, `kl`, `target`. Nothing foreign but jax and equinox (flowjax in `_flow.py`).
 
 To add one, write a final subclass of `Family` in a file of its own, register what it knows
 (`mean`, `cov`, `entropy`, and a KL with `register_kl` where there is a closed form), re-export it
@@ -20,6 +20,8 @@ from ._base import entropy as entropy
 from ._base import from_noise as from_noise
 from ._base import mean as mean
 from ._base import std as std
+from ._blocks import Blocks as Blocks
+from ._flow import Flow as Flow
 from ._full_rank import FullRankNormal as FullRankNormal
 from ._low_rank import LowRankNormal as LowRankNormal
 from ._mean_field import MeanFieldNormal as MeanFieldNormal
