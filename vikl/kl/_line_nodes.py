@@ -37,7 +37,7 @@ class LineNodes:
             low, high = -end, end
         wide, heavy = is_wide(mu_p), end is not None
         near_p, near_q = jnp.ones_like(r), r if base_q is None else r * base_q
-        if heavy:
+        if heavy and base_q is not None:
             near_p = jnp.minimum(near_p, base_q)
         span = jnp.maximum(jnp.abs(low), high)
         count = (26 if wide else 20) if heavy else (9 if wide else 7)
