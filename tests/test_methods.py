@@ -518,3 +518,9 @@ def test_pathfinder_says_what_it_could_not_see():
         else:
             assert (post.status, said[-1]) == ("budget spent", True)
     assert any(said)
+
+
+def test_a_checkpoint_of_another_method_is_refused(tmp_path):
+    fit(methods.Laplace(), checkpoint=tmp_path / "fit")
+    with pytest.raises(ValueError, match="its method is Laplace, this fit's is BatchAndMatch"):
+        fit(methods.BatchAndMatch(), checkpoint=tmp_path / "fit")

@@ -129,7 +129,7 @@ def fit(
         elif automatic:
             method = special_method(target, family)
         if automatic and checkpoint is not None:
-            done = load_finished(checkpoint, target, key)
+            done = load_finished(checkpoint, target, key, _name(method))
             if done is not None:
                 return done
         options = _Options(
@@ -156,13 +156,18 @@ def fit(
         posterior, compile_seconds=compiles.seconds, run_seconds=seconds
     )
     if automatic and checkpoint is not None and posterior.status != "interrupted":
-        posterior = _save_finished(posterior, checkpoint, key)
+        posterior = _save_finished(posterior, checkpoint, key, _name(method))
     return posterior
 
 
-def _save_finished(posterior: Posterior, path: str | Path, key: PRNGKey) -> Posterior:
+def _name(method: Method | None) -> str:
+    return "automatic" if method is None else type(method).__name__
+
+
+def _save_finished(posterior: Posterior, path: str | Path, key: PRNGKey, method: str) -> Posterior:
+    header = {"key": np.asarray(jax.random.key_data(key)).tolist(), "method": method}
     try:
-        posterior.save(path, {"key": np.asarray(jax.random.key_data(key)).tolist()})
+        posterior.save(path, header)
     except OSError as error:
         note = f"the checkpoint could not be written ({error})"
         warnings.warn(note, stacklevel=3)

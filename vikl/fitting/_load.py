@@ -112,7 +112,7 @@ def _are_shapes(shapes: Any, kind: type[Family], num_bytes: int) -> bool:
     return sum(math.prod(shape) for shape in given) <= num_bytes
 
 
-def load_finished(path: str | Path, target: Target, key: PRNGKey) -> Posterior | None:
+def load_finished(path: str | Path, target: Target, key: PRNGKey, method: str) -> Posterior | None:
     """Return the result that the same call wrote before, or None where there is no file.
 
     Raises:
@@ -127,6 +127,11 @@ def load_finished(path: str | Path, target: Target, key: PRNGKey) -> Posterior |
         raise CheckpointError(
             f"`checkpoint` {path} belongs to another fit: its key is {header.get('key')}, this "
             f"fit's is {mine}. Give another path, or remove the file to start anew."
+        )
+    if header.get("method", method) != method:
+        raise CheckpointError(
+            f"`checkpoint` {path} belongs to another fit: its method is {header['method']}, this "
+            f"fit's is {method}. Give another path, or remove the file to start anew."
         )
     return load(path, target)
 
