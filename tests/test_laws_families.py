@@ -171,7 +171,9 @@ def test_init_takes_the_mean_and_the_scale(case, dtype):
 @pytest.mark.parametrize("bad", [0.0, -1.0, float("nan"), [1.0, -1.0]])
 def test_init_refuses_a_scale_that_is_not_positive(case, bad):
     kind = type(case.standard(DIM))
-    with pytest.raises(ValueError, match=r"`scale` should be positive and finite; got .*standard deviation"):
+    with pytest.raises(
+        ValueError, match=r"`scale` should be positive and finite; got .*standard deviation"
+    ):
         kind.init(jnp.zeros(DIM), jnp.asarray(bad))
 
 
