@@ -66,9 +66,9 @@ def test_a_narrow_start_is_told(printed):
 def test_sticking_the_landing_is_loud_far_away_and_silent_at_the_optimum(printed):
     rows = {}
     for line in printed[1]["estimator_variance"].splitlines()[:4]:
-        name, start, _, end = re.match(
-            r"(.{22}) start (\S+), half way (\S+), optimum (\S+)", line
-        ).groups()
+        found = re.match(r"(.{22}) start (\S+), half way (\S+), optimum (\S+)", line)
+        assert found is not None
+        name, start, _, end = found.groups()
         rows[name.strip()] = float(start), float(end)
     assert rows["sticking the landing"][0] > rows["pathwise"][0]
     assert rows["sticking the landing"][1] < 1e-10 < rows["pathwise"][1]

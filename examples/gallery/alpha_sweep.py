@@ -7,6 +7,7 @@ same divergence is D_{1−α}(q‖p): the label turns round with the direction.
 """
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from _gallery import (
     BLUE,
@@ -33,7 +34,7 @@ def main(argv: list[str] | None = None) -> None:
     )
     target = two_modes((0.7, 0.3), (-2.0, 2.5), (0.8, 0.6))
     x = np.linspace(-6, 6, 601)
-    p = np.exp(np.asarray(jax.vmap(target.log_density)(x[:, None].astype(np.float32))))
+    p = np.exp(np.asarray(jax.vmap(target.log_density)(jnp.asarray(x[:, None], float))))
     figure, (left, right) = panels(2, 11.0, 4.0)
     left.fill_between(x, p, color=FILL, label="target p")
     left.plot(x, p, color=INK, lw=1)

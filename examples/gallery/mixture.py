@@ -29,7 +29,7 @@ def main(argv: list[str] | None = None) -> None:
         "8 normals": (_mixture(8), ReverseKL(Stratified(), 24), GREEN),
     }
     side = np.linspace(-8, 8, 161)
-    grid = np.stack(np.meshgrid(side, side), -1).astype(np.float32)
+    grid = jnp.asarray(np.stack(np.meshgrid(side, side), -1), float)
     height = np.exp(np.asarray(jax.vmap(jax.vmap(log_density))(grid)))
     figure, axes = panels(3, 12.0, 4.2, sharex=True, sharey=True)
     for ax, (name, (family, objective, colour)) in zip(axes, kinds.items()):

@@ -4,6 +4,7 @@ python examples/gallery/narrow_weights.py [--quick] [--out FOLDER]
 """
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import optax
 from _gallery import (
@@ -35,7 +36,7 @@ def main(argv: list[str] | None = None) -> None:
         "Markov chains": (MarkovianScoreClimbing(wide, 16, 8), GREEN, "-."),
     }
     x = np.linspace(-6, 6, 601)
-    p = np.exp(np.asarray(jax.vmap(target.log_density)(x[:, None].astype(np.float32))))
+    p = np.exp(np.asarray(jax.vmap(target.log_density)(jnp.asarray(x[:, None], float))))
     figure, (left, right) = panels(2, 11.0, 4.0)
     left.fill_between(x, p, color=FILL, label="target p")
     left.plot(x, p, color=INK, lw=1)

@@ -4,6 +4,7 @@ python examples/gallery/three_optima.py [--quick] [--out FOLDER]
 """
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from _gallery import (
     BLUE,
@@ -31,7 +32,7 @@ def main(argv: list[str] | None = None) -> None:
     chosen = options(__doc__, argv)
     target, x = two_modes(), np.linspace(-6.0, 6.0, 601)
     figure, axes = panels(1, 6.5, 4.0)
-    p = np.exp(np.asarray(jax.vmap(target.log_density)(x[:, None].astype(np.float32))))
+    p = np.exp(np.asarray(jax.vmap(target.log_density)(jnp.asarray(x[:, None], float))))
     axes.fill_between(x, p, color=FILL, label="target p")
     axes.plot(x, p, color=INK, lw=1)
     for (name, start), (colour, style) in zip(STARTS.items(), LOOKS):

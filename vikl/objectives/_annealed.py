@@ -133,7 +133,7 @@ def _at(schedule: Schedule, step: Array, dtype: Any) -> Array:
 
 def _check_schedule(schedule: Any, name: str, least: float) -> Schedule:
     if callable(schedule):
-        return schedule
+        return schedule  # pyright: ignore[reportReturnType]
     if isinstance(schedule, bool) or not isinstance(schedule, (int, float)):
         raise TypeError(
             f"`{name}` should be a number or a function of the step; got {schedule!r}. Use for "
