@@ -275,6 +275,9 @@ REFUSED = {
     "time in words": _given(TypeError, "`max_seconds`", "'10'", max_seconds="10"),
     "a checkpoint that is no path": _given(TypeError, "`checkpoint`", "got 3", checkpoint=3),
     "a bar that is neither": _given(TypeError, "`progress`", "'yes'", progress="yes"),
+    "a callback that is no function": _given(
+        TypeError, "`callback`", "'stop'", "Snapshot", callback="stop"
+    ),
     "more parameters than memory": _given(
         ValueError, "`family`", "1,000,000 parameters", "this machine has", "MeanFieldNormal",
         like=np.zeros(10**6, np.float32), family=FullRankNormal,

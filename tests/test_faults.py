@@ -216,9 +216,6 @@ SAID = {
         ("interrupted",),
         "Ctrl-C after 10 steps",
     ),
-    "a callback that is none": Said(
-        lambda: fit(small_target(), callback=3), ("stopped by callback",), "not callable"
-    ),
 }
 
 

@@ -30,7 +30,9 @@ def main(argv: list[str] | None = None) -> None:
     """Follow the optimum from the heavy mode upwards and from the broad one downwards."""
     chosen = options(__doc__, argv)
     orders = (
-        [0.0, 0.5, 1.0, 2.0] if chosen.quick else [-1.0, -0.5, 0.0, 0.25, 0.5, 0.75, 1.0, 1.5, 2.0]
+        [0.0, 0.5, 1.0, 2.0]
+        if chosen.quick
+        else [-1.0, -0.5, 0.0, 0.1, 0.2, 0.25, 0.3, 0.4, 0.45, 0.5, 0.75, 1.0, 1.5, 2.0]
     )
     target = two_modes((0.7, 0.3), (-2.0, 2.5), (0.8, 0.6))
     x = np.linspace(-6, 6, 601)
@@ -56,7 +58,7 @@ def main(argv: list[str] | None = None) -> None:
     right.plot(orders, sds["mode"], color=BLUE, marker="o", label="started at the heavy mode")
     right.plot(orders, sds["broad"], color=ORANGE, marker="s", ls="--", label="started broad")
     right.set(xlabel="order α of D_α(p‖q)", ylabel="sd of the fitted q", ylim=(0, None))
-    right.set_title("Near α = ½ both kinds of optimum exist; elsewhere only one")
+    right.set_title("Near α = 0.4 both kinds of optimum exist; elsewhere only one")
     right.legend()
     save(figure, chosen.out, "alpha_sweep")
 

@@ -80,8 +80,8 @@ def check_path(path: Any, name: str) -> None:
         raise TypeError(f"`{name}` should be the path of a file; got {path!r}.")
 
 
-def check_run(max_seconds: Any, checkpoint: Any, progress: Any) -> None:
-    """Refuse a budget that is no time, a path that is none, and a bar that is neither on nor off.
+def check_run(max_seconds: Any, checkpoint: Any, progress: Any, callback: Any = None) -> None:
+    """Refuse a budget that is no time, a path that is none, a bar neither on nor off, no function.
 
     Raises:
         TypeError: one of another kind.
@@ -96,6 +96,11 @@ def check_run(max_seconds: Any, checkpoint: Any, progress: Any) -> None:
         check_path(checkpoint, "checkpoint")
     if progress not in (None, True, False):
         raise TypeError(f"`progress` should be True, False or None; got {progress!r}.")
+    if callback is not None and not callable(callback):
+        raise TypeError(
+            f"`callback` should be a function of a Snapshot, or None; got {callback!r}. "
+            "Return True from it to stop the fit."
+        )
 
 
 def check_family_memory(kind: Any, dim: int, itemsize: int) -> None:

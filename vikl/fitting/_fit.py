@@ -120,7 +120,7 @@ def fit(
     with record_compiles() as compiles:
         target = as_target(target, like, support, data)
         check_counts(num_steps=num_steps, num_starts=num_starts)
-        check_run(max_seconds, checkpoint, progress)
+        check_run(max_seconds, checkpoint, progress, callback)
         automatic = optimizer is None and (objective is None or is_plain_reverse_kl(objective))
         automatic = automatic and has_natural_gradient(family)
         if method is not None:
@@ -298,18 +298,20 @@ def _fit_stochastically(
         start = np.asarray(target.start, np.float64)
         value, gradient = Evaluator(target, (1,))(start[None])
         check_start(target, start, value[0], gradient[0])
-    state, ending, history = Loop(
+    loop = Loop(
         algorithm, target, family, options.key, num_steps=steps, stop_on_plateau=stop_on_plateau,
         progress=options.progress, callback=options.callback, checkpoint=options.checkpoint,
         max_seconds=options.max_seconds,
-    ).go()  # fmt: skip
+    )  # fmt: skip
+    state, ending, history = loop.go()
     weighted = _Judge(target, options.judge_key)(state.family)
     ending = _judge_record(ending, verdict(objective, state.family, target, history))
     if isinstance(objective, ReverseKL):
         ending = _judge_support(ending, weighted)
     if note:
         ending = ending.with_note(note)
-    gradients = int(state.step) * objective.gradients_per_step()
+    per_step = objective.gradients_per_step()
+    gradients = loop.steps_taken * per_step + (1 if per_step else 0)  # and the look at the start
     return Posterior(target, state.family, ending, history, weighted, gradients, 0.0, 0.0)
 
 

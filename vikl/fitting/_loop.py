@@ -86,6 +86,7 @@ class Loop:
         self.notes: list[str] = []
         self.runner: Callable | None = None
         self.seen: tuple[Any, int] = (None, 0)
+        self.looks = 0  # steps that were taken to look at a state, and thrown away
         state = _initial(algorithm, family, target, key)
         self.run = Run(state, state, {})
         self.resumed_from = 0
@@ -120,6 +121,11 @@ class Loop:
         for note in self.notes:
             ending = ending.with_note(note)
         return state, ending, {k: np.asarray(v) for k, v in self.run.history.items()}
+
+    @property
+    def steps_taken(self) -> int:
+        """How many steps were evaluated, rejected ones and those after the best state included."""
+        return self._step + self.looks
 
     @property
     def _step(self) -> int:
@@ -265,6 +271,7 @@ class Loop:
         """Whether the loss is finite at a state, found by a step from it that is thrown away."""
         if self.runner is None:
             return True
+        self.looks += 1
         _, record = self._chunk(state, 1)
         return bool(np.asarray(record)[0, -1] == 1.0)
 

@@ -66,18 +66,19 @@ class LowRankClimb(Method):
         )
         data = (target, loc, scale)
         scaled = Target.from_density(_scaled_density, jnp.zeros_like(loc), data=data)
-        state, ending, history = Loop(
+        loop = Loop(
             algorithm, scaled, _start(request.family, target), request.key, num_steps=steps,
             stop_on_plateau=False, progress=request.progress, callback=request.callback,
             checkpoint=None, max_seconds=request.max_seconds,
-        ).go()  # fmt: skip
+        )  # fmt: skip
+        state, ending, history = loop.go()
         q = cast(LowRankNormal, state.family)
         ending = ending.with_note(
             f"a mode by L-BFGS, then {int(state.step)} stochastic steps in coordinates scaled by "
             f"its curvature: a covariance of rank {q.factor.shape[1]} plus a diagonal"
         )
         fitted = LowRankNormal(loc + scale * q.loc, jnp.log(scale) + q.log_scale, q.factor)
-        return Found(fitted, ending, history, evaluate.num_gradients + int(state.step) * _DRAWS)
+        return Found(fitted, ending, history, evaluate.num_gradients + loop.steps_taken * _DRAWS)
 
 
 def _start(family: Any, target: Target) -> LowRankNormal:

@@ -170,8 +170,7 @@ class StochasticVI(Method):
             callback=_mapped(request.callback, back), max_seconds=request.max_seconds,
         )  # fmt: skip
         state, ending, history = loop.go()
-        taken = max(int(state.step), int(history["step"][-1]) + 1 if len(history) else 0)
-        return taken, averaged_family(state), ending, history
+        return loop.steps_taken, averaged_family(state), ending, history
 
     def _phases(
         self, target: Target, objective: Objective, family: Family, request: Request, back: Callable
