@@ -94,7 +94,7 @@ def _integer_constraint():
 def _estimate(**changes):
     import numpyro.distributions as dist
 
-    given = {"key": jax.random.key(0)} | changes
+    given: dict[str, Any] = {"key": jax.random.key(0)} | changes
     return vikl.estimate_kl(dist.Normal(0.0, 1.0), dist.Normal(1.0, 1.0), **given)
 
 

@@ -7,6 +7,7 @@ Parameters are those of the adapter's pairs (tests/kl_adapter.py), as mpmath num
 """
 
 import types
+from typing import Any
 
 import mpmath as mp
 
@@ -277,6 +278,6 @@ def by_moments(name_p, name_q, p, q):
     return CROSS[name_q](expectations, **q) - expectations.entropy
 
 
-def exact(value):
+def exact(value: Any) -> Any:
     """Return a parameter as mpmath numbers."""
     return [exact(v) for v in value] if isinstance(value, list) else mp.mpf(value)

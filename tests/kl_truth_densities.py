@@ -4,6 +4,7 @@ Where there is no elementary form they are the truth, elsewhere they check tests
 """
 
 import functools
+from typing import Any
 
 import mpmath as mp
 
@@ -121,14 +122,14 @@ def by_integration(pair, p, q):
     p, q = ({k: exact(v) for k, v in d.items()} for d in (p, q))
     low, high = P[name_p](**p).low, P[name_p](**p).high
     with mp.workdps(22):
-        cuts = {low, high}
+        cuts: list[Any] = [low, high]
         for d in (p, q):  # where the densities bend
             center, scale = d.get("loc", mp.mpf(0)), d.get("scale", mp.mpf(1))
-            cuts |= {center + k * scale for k in (-10, -3, -1, 0, 1, 3, 10)}
-            cuts |= {k * scale for k in (mp.mpf("0.01"), mp.mpf("0.1"), mp.mpf("0.5"))}
+            cuts += [center + k * scale for k in (-10, -3, -1, 0, 1, 3, 10)]
+            cuts += [k * scale for k in (mp.mpf("0.01"), mp.mpf("0.1"), mp.mpf("0.5"))]
         if high == 1:
-            cuts |= {mp.mpf("0.001"), mp.mpf("0.999"), mp.mpf("0.9")}
-        cuts = sorted(c for c in cuts if low <= c <= high)
+            cuts += [mp.mpf("0.001"), mp.mpf("0.999"), mp.mpf("0.9")]
+        cuts = sorted(c for c in set(cuts) if low <= c <= high)
 
         def term(x):
             a = LOG_DENSITIES[name_p](x, **p)

@@ -3,6 +3,9 @@
 See tests/kl_truth.py. Matrices are lists of rows.
 """
 
+from collections.abc import Callable
+from typing import Any
+
 import mpmath as mp
 
 from tests.kl_truth import INF, by_moments, exact, psi
@@ -180,7 +183,7 @@ def _counts(number):
 _geometric = _counts(lambda p: 1 / _trial(p)[0] if _trial(p)[0] > 0 else INF)
 _binomial = _counts(lambda p: p["total_count"])
 _negative = _counts(lambda p: p["total_count"] / _trial(p)[1] if _trial(p)[1] > 0 else INF)
-OTHER = {
+OTHER: dict[str, Callable[..., Any]] = {
     "Bernoulli-Bernoulli": _one, "BernoulliLogits-BernoulliLogits": _one,
     "Binomial-Binomial": _binomial, "BinomialLogits-BinomialLogits": _binomial,
     "Geometric-Geometric": _geometric, "GeometricLogits-GeometricLogits": _geometric,
@@ -206,17 +209,17 @@ MULTIVARIATE = ("MVNDiag", "MVN", "MVNCov", "LowRankMVN")
 def kl(pair, p, q):
     """KL of the named pair, as an mpmath number of some 30 digits."""
     p, q = ({k: exact(v) for k, v in d.items()} for d in (p, q))
-    names = tuple(pair.split("-"))
-    if names[0] in MULTIVARIATE:
+    name_p, name_q = names = tuple(pair.split("-"))
+    if name_p in MULTIVARIATE:
         return _multivariate(p, q)
-    if names[0] in ("Cauchy", "StudentT") and names[1] in ("Normal", "Laplace", "Logistic"):
-        if names[0] == "Cauchy" or p["df"] <= (2 if names[1] == "Normal" else 1):
+    if name_p in ("Cauchy", "StudentT") and name_q in ("Normal", "Laplace", "Logistic"):
+        if name_p == "Cauchy" or p["df"] <= (2 if name_q == "Normal" else 1):
             return INF
     if pair in OTHER:
         return OTHER[pair](p, q)
     if names in QUADRATURE:
-        return by_quadrature(*names, p, q)
-    return by_moments(*names, p, q)
+        return by_quadrature(name_p, name_q, p, q)
+    return by_moments(name_p, name_q, p, q)
 
 
 def gradient(pair, p, q, names):

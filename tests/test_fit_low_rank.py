@@ -25,6 +25,7 @@ def test_a_low_rank_target_of_any_scale_is_found(truth):
     target = vikl.Target.from_density(family_density, np.zeros(30, np.float32), data=truth)
     start = LowRankNormal.init(jnp.zeros(30), rank=3)
     post = vikl.fit(target, start, key=jax.random.key(0), progress=False)
+    assert isinstance(post.family, LowRankNormal)
     assert post.family.factor.shape == (30, 3)
     np.testing.assert_allclose(post.std / vikl.families.std(truth), 1.0, atol=0.02)
     assert float(vikl.kl_divergence(post.family, truth)) < 0.05

@@ -17,7 +17,7 @@ def two_modes(x):
     return jax.scipy.special.logsumexp(parts) - float(np.log(2 * np.pi))
 
 
-def fit(density, dim, family=NormalMixture, **changes):
+def fit(density, dim, family: type[NormalMixture] | None = NormalMixture, **changes):
     like = np.zeros(dim, np.float32)
     return vikl.fit(density, family, like=like, key=jax.random.key(0), progress=False, **changes)
 
@@ -25,6 +25,7 @@ def fit(density, dim, family=NormalMixture, **changes):
 def test_two_modes_are_found_with_their_weights():
     post = fit(two_modes, 2)
     assert post.status == "converged"
+    assert isinstance(post.family, NormalMixture)
     order = np.argsort(post.family.loc[:, 0])
     np.testing.assert_allclose(post.family.loc[order], MODES, atol=0.05)
     np.testing.assert_allclose(post.family.weights[order], [0.3, 0.7], atol=0.02)
@@ -51,6 +52,7 @@ def test_more_modes_than_climbs_are_flagged():
 
 def test_one_mode_is_one_component():
     post = fit(lambda x: -0.5 * jnp.sum((x - 3.0) ** 2), 2)
+    assert isinstance(post.family, NormalMixture)
     assert post.family.loc.shape == (1, 2)
     np.testing.assert_allclose(post.family.loc[0], 3.0, atol=0.02)
     assert post.status == "converged"

@@ -28,7 +28,7 @@ def rows():
     return design.astype(np.float32), sign.astype(np.float32)
 
 
-def make(rows, likelihood=log_likelihood, batch_size=BATCH, prior=log_prior):
+def make(rows, likelihood=log_likelihood, batch_size: int | None = BATCH, prior=log_prior):
     like = np.zeros(DIM, np.float32)
     return vikl.Target.from_density(
         likelihood, like, data=rows, batch_size=batch_size, log_prior=prior
