@@ -5,6 +5,7 @@ that tests start run the same way.
 """
 
 import contextlib
+import gc
 import importlib
 import os
 import pathlib
@@ -33,6 +34,9 @@ import numpy as np  # noqa: E402
 import pytest  # noqa: E402
 
 import vikl  # noqa: E402
+from vikl._compile import forget_compiled  # noqa: E402
+
+_MOST_MAPS = 15_000
 
 # A module-level `jnp` constant would start a backend, and pin its dtype, at import.
 _ALIVE_AFTER_IMPORT = len(jax.live_arrays())
@@ -51,6 +55,25 @@ def _world(bits: int) -> contextlib.AbstractContextManager:
     # JAX moved the switch out of `experimental`, and later versions warn of the old place.
     place = jax if hasattr(jax, "enable_x64") else importlib.import_module("jax.experimental")
     return place.enable_x64(bits == 64)
+
+
+def _memory_maps() -> int:
+    maps = pathlib.Path("/proc/self/maps")
+    return len(maps.read_bytes().splitlines()) if maps.exists() else 0
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _bounded_memory_maps() -> Iterator[None]:
+    """Forget compiled programs between files, where there are many.
+
+    Each takes some ten memory maps, and Linux gives a process 65,530: with no more to be had the
+    compiler crashes.
+    """
+    yield
+    if _memory_maps() > _MOST_MAPS:
+        jax.clear_caches()
+        forget_compiled()
+        gc.collect()
 
 
 @pytest.fixture(autouse=True)

@@ -9,7 +9,13 @@ import numpy as np
 import optax
 import pytest
 
-from vikl._compile import _CAPACITY, compile_once, fingerprint, record_compiles
+from vikl._compile import (
+    _CAPACITY,
+    compile_once,
+    fingerprint,
+    forget_compiled,
+    record_compiles,
+)
 
 
 @pytest.fixture
@@ -34,6 +40,13 @@ def double(x):
 
 def times(x, y):
     return x * y
+
+
+def test_what_is_forgotten_compiles_again(program):
+    assert _count(lambda: program(double, jnp.ones(3))) == 1
+    forget_compiled()
+    assert not program.cache
+    assert _count(lambda: program(double, jnp.ones(3))) == 1
 
 
 def test_values_are_traced_and_shapes_and_types_are_not(program):

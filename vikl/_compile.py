@@ -12,6 +12,7 @@ import contextvars
 import functools
 import time
 import types
+import weakref
 from collections import OrderedDict
 from collections.abc import Callable, Hashable, Iterator
 from typing import Any
@@ -34,6 +35,7 @@ _CONFIG = (
     "jax_debug_nans",
     "jax_default_device",
 )
+_PROGRAMS: weakref.WeakSet = weakref.WeakSet()
 _RECORD: contextvars.ContextVar = contextvars.ContextVar("vikl_compile_record", default=None)
 
 
@@ -65,6 +67,12 @@ def compile_once(fn: Callable) -> "Program":
     return Program(fn)
 
 
+def forget_compiled() -> None:
+    """Drop every compiled version: `jax.clear_caches` for what is compiled here."""
+    for program in list(_PROGRAMS):
+        program.cache.clear()
+
+
 class Program:
     """A function and its compiled versions."""
 
@@ -72,6 +80,7 @@ class Program:
         functools.update_wrapper(self, fn)
         self.fn = fn
         self.cache: OrderedDict = OrderedDict()
+        _PROGRAMS.add(self)
 
     def __call__(self, *args: Any) -> Any:
         """Run the version for these arguments, compiling it if it is new."""
