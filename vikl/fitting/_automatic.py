@@ -125,6 +125,8 @@ class Automatic:
         self.notes: list[str] = []
         self.precision = float(np.finfo(target.dtype).eps)
 
+    # what is not finite is looked for and counted, so NumPy need not warn of it
+    @np.errstate(over="ignore", invalid="ignore", divide="ignore")
     def go(self) -> AutomaticFit:
         """Run to an ending."""
         best: Ascent | None = None
@@ -155,7 +157,8 @@ class Automatic:
             return self._ascend(self.current, self._most_of_it(), _COARSE)
         shorts = [self._ascend(self._moments(m), max_rounds=4) for m in rivals]
         best = max(shorts, key=lambda a: a.elbo)
-        apart = [a for a in shorts if a is best or _apart(a.moments, best.moments)]
+        others = [a for a in shorts if a is not best and np.isfinite(a.elbo)]
+        apart = [best, *(a for a in others if _apart(a.moments, best.moments))]
         self.missed = any(a is not best and a.elbo > best.elbo - _RIVAL_NATS for a in apart)
         if len(apart) > 1:
             self.notes.append(

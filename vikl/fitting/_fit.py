@@ -249,7 +249,9 @@ def _fit_by_method(target: Target, family: Any, method: Method, options: _Option
         options.key, family, options.num_steps, options.num_starts, options.progress,
         options.callback, options.max_seconds,
     )  # fmt: skip
-    found = method.run(target, request)
+    # a method looks for what is not finite and counts it, so NumPy need not warn of it
+    with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
+        found = method.run(target, request)
     weighted = _Judge(target, options.judge_key)(found.family)
     history = dict(found.history) or {"step": np.asarray([found.num_gradients], float)}
     if "elbo" not in history:  # of a method that looks at it at the end only
