@@ -226,13 +226,35 @@ def test_every_family_comes_back_by_its_name(name, tmp_path):
 
 @pytest.mark.parametrize(
     "shapes",
-    [None, {}, {"loc": [2]}, {"loc": [2], "log_scale": [10**12]}, {"loc": 2, "log_scale": 2}],
+    [
+        None,
+        {},
+        {"parts": []},
+        {"loc": [2]},
+        {"loc": [2], "log_scale": [10**12]},
+        {"loc": 2, "log_scale": 2},
+    ],
 )
 def test_a_file_whose_family_has_absurd_shapes_is_refused(shapes, tmp_path, monkeypatch):
     path = tmp_path / "post.vikl"
     monkeypatch.setattr(_posterior, "_shapes_of", lambda family: shapes)
     fit(num_steps=20).save(path)
     with pytest.raises(CheckpointError, match="MeanFieldNormal, whose structure"):
+        vikl.load(path, small_target())
+
+
+@pytest.mark.parametrize(
+    "parts",
+    [
+        [], "x", [["os", {}]], [["Blocks", {"parts": []}]], [["MeanFieldNormal"]],
+        [["MeanFieldNormal", {"loc": [10**12], "log_scale": [2]}]],
+    ],
+)  # fmt: skip
+def test_a_file_whose_blocks_are_absurd_is_refused(parts, tmp_path, monkeypatch):
+    path = tmp_path / "post.vikl"
+    monkeypatch.setattr(_posterior, "_shapes_of", lambda family: {"parts": parts})
+    dataclasses.replace(fit(num_steps=20), family=FAMILIES["Blocks"].lopsided(2)).save(path)
+    with pytest.raises(CheckpointError, match="Blocks, whose structure"):
         vikl.load(path, small_target())
 
 

@@ -13,6 +13,7 @@ from .._files import CheckpointError, load_header, load_tree
 from .._typing import PRNGKey
 from ..diagnostics import WeightedDraws
 from ..families import (
+    Blocks,
     Family,
     FullRankNormal,
     LowRankNormal,
@@ -31,6 +32,7 @@ _FAMILIES: dict[str, type[Family]] = {
     kind.__name__: kind
     for kind in (FullRankNormal, LowRankNormal, MeanFieldNormal, NormalMixture, StudentT)
 }
+_DEEPEST = 4  # blocks within blocks
 
 
 def load(path: str | Path, target: Target, family: Family | None = None) -> Posterior:
@@ -87,29 +89,45 @@ def load(path: str | Path, target: Target, family: Family | None = None) -> Post
 
 def _blank_family(path: Path, header: dict, target: Target) -> Family:
     """Return a family of vikl's own with the fields and shapes that the file declares."""
-    name = header.get("family")
-    shapes: Any = header.get("family_shapes")
-    kind: Any = _FAMILIES.get(name) if isinstance(name, str) else None
-    if kind is None or not _are_shapes(shapes, kind, path.stat().st_size):
+    name, shapes = header.get("family"), header.get("family_shapes")
+    size = _size(name, shapes)
+    if size is None or size > path.stat().st_size:
         raise CheckpointError(
             f"`path` {path} holds a fit of the family {name}, whose structure vikl does not know. "
             "Give an instance of the same structure as `family`."
         )
+    return _blank(name, shapes, target)
+
+
+def _blank(name: Any, shapes: Any, target: Target) -> Family:
+    if name == Blocks.__name__:
+        return Blocks(tuple(_blank(kind, inner, target) for kind, inner in shapes["parts"]))
     fields = {k: v if v is None else jnp.zeros(v, target.dtype) for k, v in shapes.items()}
+    kind: Any = _FAMILIES[name]
     return kind(**fields)
 
 
-def _are_shapes(shapes: Any, kind: type[Family], num_bytes: int) -> bool:
-    """Whether a header's shapes are those of a family's fields, and no larger than the file."""
-    names = {field.name for field in dataclasses.fields(kind)}
-    if not isinstance(shapes, dict) or set(shapes) != names:
-        return False
+def _size(name: Any, shapes: Any, depth: int = 0) -> int | None:
+    """Return the numbers in a family of a header's name and shapes; None where they are not so."""
+    if name == Blocks.__name__:
+        parts = shapes.get("parts") if isinstance(shapes, dict) and len(shapes) == 1 else None
+        if depth > _DEEPEST or not isinstance(parts, list) or not parts:
+            return None
+        if not all(isinstance(part, list) and len(part) == 2 for part in parts):
+            return None
+        sizes = [_size(kind, inner, depth + 1) for kind, inner in parts]
+        return None if None in sizes else sum(size for size in sizes if size is not None)
+    kind = _FAMILIES.get(name) if isinstance(name, str) else None
+    if kind is None or not isinstance(shapes, dict):
+        return None
+    if set(shapes) != {field.name for field in dataclasses.fields(kind)}:
+        return None
     given = [shape for shape in shapes.values() if shape is not None]
     if not all(isinstance(shape, list) and len(shape) <= 3 for shape in given):
-        return False
+        return None
     if not all(type(n) is int and n >= 0 for shape in given for n in shape):
-        return False
-    return sum(math.prod(shape) for shape in given) <= num_bytes
+        return None
+    return sum(math.prod(shape) for shape in given)
 
 
 def load_finished(path: str | Path, target: Target, key: PRNGKey, method: str) -> Posterior | None:

@@ -17,7 +17,7 @@ from .._files import save_tree
 from .._typing import Array, Float, PRNGKey, PyTree, Scalar
 from ..diagnostics import WeightedDraws
 from ..diagnostics._linear_response import linear_response_cov
-from ..families import Family, MeanFieldNormal, cov, mean, std
+from ..families import Blocks, Family, MeanFieldNormal, cov, mean, std
 from ..target import Target
 from ..target._target import named_elements
 from ._arguments import check_draws, check_key, check_path
@@ -314,8 +314,10 @@ def _check_others(target: Target, others: Any) -> None:
             )
 
 
-def _shapes_of(family: Family) -> dict[str, list[int] | None] | None:
+def _shapes_of(family: Family) -> dict[str, Any] | None:
     """Return the shapes of a family's fields by name; None where it holds more than arrays."""
+    if isinstance(family, Blocks):
+        return {"parts": [[type(part).__name__, _shapes_of(part)] for part in family.parts]}
     fields = {f.name: getattr(family, f.name) for f in dataclasses.fields(family)}
     if not all(v is None or hasattr(v, "shape") for v in fields.values()):
         return None
