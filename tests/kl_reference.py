@@ -10,6 +10,7 @@ as many as one likes. Vectors have three entries, so that a pair is one compiled
 import argparse
 import json
 import pathlib
+from typing import Any
 
 import mpmath as mp
 import numpy as np
@@ -72,8 +73,9 @@ def rows() -> list[dict]:
             result.append({"pair": pair, "tag": "equal", "p": p, "q": p, "kl": "0"})
         for tag, count in COUNTS.items():
             for p, q, value in cases(pair, tag, count, dim=DIM):
-                row = {"pair": pair, "tag": tag, "p": p, "q": q, "kl": text(value, 18)}
-                sloped = tag != "boundary" and 0 < value < mp.mpf(10) ** 30
+                number: Any = value
+                row = {"pair": pair, "tag": tag, "p": p, "q": q, "kl": text(number, 18)}
+                sloped = tag != "boundary" and 0 < number < mp.mpf(10) ** 30
                 if sloped and pair not in NO_SLOPES:
                     row["slopes"] = {
                         side: {k: text(v, 8) for k, v in d.items()}
