@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 
@@ -104,9 +105,9 @@ def gumbel(loc_p: Value, scale_p: Value, loc_q: Value, scale_q: Value) -> Array:
     """
     arguments = jnp.broadcast_arrays(loc_p, scale_p, loc_q, scale_q)
     mu_p, b_p, mu_q, b_q = arguments
-    return _extreme_value(
-        (b_p - b_q) / b_q, b_p / b_q, (mu_p - mu_q) / b_q, _gumbel_far(*arguments)
-    )
+    # XLA of jax 0.12 does not come back from this branch fused with the rest and its slopes
+    far = jax.lax.optimization_barrier(_gumbel_far(*jax.lax.optimization_barrier(arguments)))
+    return _extreme_value((b_p - b_q) / b_q, b_p / b_q, (mu_p - mu_q) / b_q, far)
 
 
 @dd.compensated
@@ -121,9 +122,8 @@ def weibull_formula(k_p: Array, l_p: Array, k_q: Array, l_q: Array) -> Array:
     """KL of two Weibulls, unchecked: that of the Gumbels of −log x."""
     arguments = jnp.broadcast_arrays(k_p, l_p, k_q, l_q)
     k_p, l_p, k_q, l_q = arguments
-    return _extreme_value(
-        (k_q - k_p) / k_p, k_q / k_p, k_q * log_ratio(l_q, l_p), _weibull_far(*arguments)
-    )
+    far = jax.lax.optimization_barrier(_weibull_far(*jax.lax.optimization_barrier(arguments)))
+    return _extreme_value((k_q - k_p) / k_p, k_q / k_p, k_q * log_ratio(l_q, l_p), far)
 
 
 @kernel(concentration_p=positive, scale_p=positive, concentration_q=positive, scale_q=positive)
