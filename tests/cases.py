@@ -8,6 +8,7 @@ import dataclasses
 from collections.abc import Callable
 from typing import Any
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -173,6 +174,17 @@ class ObjectiveCase:
     uses_density: bool = True
     #: the size of error in the mean gradient at the target that is found
     detects: float = 0.2
+    #: whether nothing is drawn
+    exact: bool = False
+
+
+class _Joint(eqx.Module):
+    """Simulations of a model whose latents are those of a family and whose data say nothing."""
+
+    latents: families.Family
+
+    def __call__(self, key):
+        return self.latents.sample_and_log_prob(key)[0], jnp.zeros(())
 
 
 def _exact_samples(q: families.Family) -> jax.Array:
@@ -193,7 +205,7 @@ OBJECTIVES = {
     "ReverseKL": [ObjectiveCase(lambda q: objectives.ReverseKL(num_samples=4))],
     "ForwardKL": [
         ObjectiveCase(lambda q: objectives.ForwardKL(num_samples=16)),
-        ObjectiveCase(lambda q: objectives.ForwardKL(samples=_exact_samples(q)), False),
+        ObjectiveCase(lambda q: objectives.ForwardKL(samples=_exact_samples(q)), False, exact=True),
     ],
     "FDivergence": [
         ObjectiveCase(lambda q: objectives.FDivergence(_ALPHA, num_samples=16)),
@@ -225,6 +237,9 @@ OBJECTIVES = {
         ObjectiveCase(lambda q: objectives.MarkovianScoreClimbing(num_samples=8, num_chains=2)),
     ],
     "AnnealedKL": [ObjectiveCase(lambda q: objectives.AnnealedKL(1.0, 1.0, num_samples=4))],
+    "AmortizedForwardKL": [
+        ObjectiveCase(lambda q: objectives.AmortizedForwardKL(_Joint(q), num_samples=8), False)
+    ],
     "TailAdaptive": [ObjectiveCase(lambda q: objectives.TailAdaptive(num_samples=16))],
 }
 

@@ -37,6 +37,7 @@ from .divergences import skew_kl_divergence as skew_kl_divergence
 from .divergences import squared_hellinger_distance as squared_hellinger_distance
 from .divergences import total_variation_distance as total_variation_distance
 from .divergences import wasserstein2_distance as wasserstein2_distance
+from .fitting._amortized import fit_amortized as fit_amortized
 from .fitting._fit import fit as fit
 from .fitting._load import load as load
 from .fitting._many import fit_many as fit_many

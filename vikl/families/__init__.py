@@ -21,6 +21,7 @@ from ._base import from_noise as from_noise
 from ._base import mean as mean
 from ._base import std as std
 from ._blocks import Blocks as Blocks
+from ._encoder import Encoder as Encoder
 from ._flow import Flow as Flow
 from ._full_rank import FullRankNormal as FullRankNormal
 from ._low_rank import LowRankNormal as LowRankNormal

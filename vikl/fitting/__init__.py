@@ -14,6 +14,7 @@ the run was killed and resumed; a repeat call compiles nothing; whatever happens
 state comes back with a status that says what happened.
 """
 
+from ._amortized import Amortized as Amortized
 from ._callback import Snapshot as Snapshot
 from ._many import ManyFits as ManyFits
 from ._many import natural_gradient as natural_gradient

@@ -5,15 +5,14 @@ import warnings
 from collections.abc import Callable
 from typing import Any
 
-from ..families import Family
-
 
 @dataclasses.dataclass(frozen=True)
 class Snapshot:
     """What a callback sees after each cell of the record.
 
     `record` has the means over the cell's steps of what the objective records, such as `loss`
-    and `elbo` (nats), with standard errors; `family` is the present approximation.
+    and `elbo` (nats), with standard errors; `family` is the present approximation
+    (of an amortised fit: the encoder).
 
     Example:
         >>> import jax, jax.numpy as jnp, optax, vikl
@@ -29,7 +28,7 @@ class Snapshot:
     num_steps: int
     seconds: float
     record: dict[str, float]
-    family: Family
+    family: Any
 
 
 def call_back(callback: Callable[[Snapshot], Any], snapshot: Snapshot) -> str:

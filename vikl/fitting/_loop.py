@@ -20,7 +20,6 @@ import numpy as np
 from .._compile import compile_once
 from .._files import CheckpointError, load_tree, save_tree
 from .._typing import PRNGKey, PyTree
-from ..families import Family
 from ..target import Target
 from ._callback import Snapshot, call_back
 from ._chunk import LONGEST, ROW_LIMIT, accepted_rows, run_chunk
@@ -47,7 +46,7 @@ class Run:
 
 @compile_once
 def _initial(
-    algorithm: StochasticGradient, family: Family, target: Target, key: PRNGKey
+    algorithm: StochasticGradient, family: Any, target: Target, key: PRNGKey
 ) -> GradientState:
     return algorithm.init(family, target, key)
 
@@ -65,7 +64,7 @@ class Loop:
         self,
         algorithm: StochasticGradient,
         target: Target,
-        family: Family,
+        family: Any,
         key: PRNGKey,
         *,
         num_steps: int,

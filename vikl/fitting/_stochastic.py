@@ -8,7 +8,6 @@ import jax.numpy as jnp
 import optax
 
 from .._typing import Array, Bool, Int, PRNGKey, PyTree, Scalar
-from ..families import Family
 from ..objectives import Objective, evaluate, initial_state
 from ..target import Target
 
@@ -27,7 +26,7 @@ class GradientState(NamedTuple):
         (0, 1.0)
     """
 
-    family: Family
+    family: Any  # or an encoder, which makes one of data
     optimizer_state: PyTree
     step: Int[Array, ""]
     step_scale: Scalar  # multiplies updates; below 1 after rejected steps
@@ -78,7 +77,7 @@ class StochasticGradient(eqx.Module):
         self.optimizer = optimizer
 
     def init(
-        self, family: Family, target: Target | None = None, key: PRNGKey | None = None
+        self, family: Any, target: Target | None = None, key: PRNGKey | None = None
     ) -> GradientState:
         """Return the state before the first step.
 

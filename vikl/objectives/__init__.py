@@ -15,6 +15,7 @@ Laws: stationary at q = p; unchanged by a constant added to the log density (its
 `elbo` ≤ log Z; all its estimators agree in mean.
 """
 
+from ._amortized import AmortizedForwardKL as AmortizedForwardKL
 from ._annealed import AnnealedKL as AnnealedKL
 from ._base import Objective as Objective
 from ._base import evaluate as evaluate

@@ -43,7 +43,7 @@ class Objective(eqx.Module):
 
 
 @functools.singledispatch
-def initial_state(objective: Any, family: Family, target: Target, key: PRNGKey) -> PyTree:
+def initial_state(objective: Any, family: Any, target: Target, key: PRNGKey) -> PyTree:
     """Return what the objective carries from step to step; None for most.
 
     A Markov chain or a step counter lives in this pytree of arrays, in the algorithm's state, so
@@ -62,7 +62,7 @@ def initial_state(objective: Any, family: Family, target: Target, key: PRNGKey) 
 
 @functools.singledispatch
 def evaluate(
-    objective: Any, carried: PyTree, family: Family, target: Target, key: PRNGKey
+    objective: Any, carried: PyTree, family: Any, target: Target, key: PRNGKey
 ) -> tuple[Scalar, dict[str, Scalar], PyTree]:
     """Return the loss, the record, and what is carried to the next step.
 
