@@ -62,6 +62,7 @@ class Labelled:
         report = self.report
         numbers = dict(
             khat=report.khat, relative_ess=report.relative_ess, share=report.share_outside,
+            relative_ess_error=report.weighted.relative_ess_std_error, word=report.verdict[:60],
             shift=float(np.abs(report.shifts.mean_shift).max()),
             shift_error=float(report.shifts.mean_error.max()),
             sd_shift=float(np.abs(report.shifts.log_sd_shift).max()),

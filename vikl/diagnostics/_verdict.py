@@ -141,8 +141,11 @@ def _wrong_nan(evidence: Evidence) -> tuple[str, str] | None:
 def _good(evidence: Evidence) -> tuple[str, str] | None:
     weighted = evidence.weighted
     heavy = weighted.khat > evidence.khat_limit
-    floor = limits.HIGH_RELATIVE_ESS if heavy else limits.LOW_RELATIVE_ESS
-    confirmed = weighted.relative_ess >= floor and not parameters_off(evidence.shifts)
+    floor, share = limits.LOW_RELATIVE_ESS, weighted.relative_ess
+    if heavy:  # one draw of two thousand may decide what the share is: allow for its error
+        floor = limits.HIGH_RELATIVE_ESS
+        share += limits.ERRORS_ADDED * weighted.relative_ess_std_error
+    confirmed = share >= floor and not parameters_off(evidence.shifts)
     doubted = weighted.num_bad or evidence.starts_disagree or evidence.moved_away
     if not confirmed or doubted:
         return None

@@ -121,6 +121,20 @@ class WeightedDraws:
         return self.ess / self.num_draws
 
     @property
+    def relative_ess_std_error(self) -> float:
+        """Standard error of `relative_ess`, by the delta method; large where few draws decide.
+
+        With r = n w, relative ESS = 1/S where S is the mean of r²; a draw adds
+        r² − S − 2 S (r − 1) to n times the error of S.
+        """
+        r = self.num_draws * self.weights
+        s = float((r**2).mean())
+        if not s > 0:
+            return np.inf
+        influence = r**2 - s - 2 * s * (r - 1)
+        return float(np.sqrt((influence**2).mean() / self.num_draws)) / s**2
+
+    @property
     def elbo(self) -> float:
         """E_q[log p − log q], nats: a lower bound on log Z. −inf where any draw is bad."""
         return float(self.log_ratios.mean()) if self.num_bad == 0 else -np.inf
