@@ -353,6 +353,15 @@ def small_target(shift: float = 0.0) -> Target:
     return Target.from_density(normal_density, jnp.zeros(2), data=data)
 
 
+def log_gamma_density(x, shape):
+    return jnp.sum(shape * x - jnp.exp(x))
+
+
+def skewed_target() -> Target:
+    """Return two logarithms of gamma variables, on which the automatic method takes a while."""
+    return Target.from_density(log_gamma_density, jnp.zeros(2), data=jnp.asarray([0.7, 3.0], float))
+
+
 def normal_of(count: int) -> np.ndarray:
     """Return `count` points in the plane whose mean is 0 and covariance the identity, exactly."""
     angle = 2 * np.pi * np.arange(count) / count

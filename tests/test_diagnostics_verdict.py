@@ -160,9 +160,14 @@ def evidence(log_ratios, share=0.0, shift=0.0, home=0.0, **flags):
 RNG = np.random.default_rng(0)
 FLAT = 0.1 * RNG.normal(size=2000)
 LOW = 0.85 * RNG.exponential(size=2000)  # a Pareto tail, k-hat about 0.85
+SEVEN = np.random.default_rng(7)
+TAIL = 0.05 * SEVEN.normal(size=2000)
+TAIL[:134] += 0.45 * SEVEN.exponential(size=134)
+TAIL[np.argmax(TAIL)] += 1.5  # k-hat 0.9; 66 ± 15 % of the draws count, 91 % without this one
 BOUNDED = -16 * RNG.uniform(size=2000)  # light tail, few effective draws
 JUDGED = {
     "good": evidence(FLAT),
+    "good, but for one draw of 2,000": evidence(TAIL),
     "good, though not settled": evidence(FLAT, converged=False),
     "usable after resampling": evidence(FLAT, shift=0.25),
     "usable after resampling, though few count": evidence(BOUNDED),
@@ -183,6 +188,21 @@ def test_the_table_of_verdicts(name):
     verdict, advice = judge(JUDGED[name])
     assert verdict.split(":")[0] == name.split(",")[0]
     assert advice.endswith(".")
+
+
+def test_the_error_of_the_share_of_draws_that_count_is_what_it_scatters_by():
+    rng = np.random.default_rng(1)
+    samples = [WeightedDraws(np.zeros((2000, 1)), v, np.zeros(2000)) for v in
+               0.6 * rng.normal(size=(200, 2000))]  # fmt: skip
+    scatter = np.std([one.relative_ess for one in samples])
+    claimed = np.median([one.relative_ess_std_error for one in samples])
+    assert 0.8 < claimed / scatter < 1.25
+    flat = WeightedDraws(np.zeros((9, 1)), np.zeros(9), np.zeros(9))
+    assert flat.relative_ess_std_error < 1e-6
+    assert (
+        WeightedDraws(np.zeros((9, 1)), np.full(9, np.nan), np.zeros(9)).relative_ess_std_error
+        == np.inf
+    )
 
 
 def test_khat_alone_never_says_good():

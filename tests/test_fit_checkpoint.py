@@ -6,21 +6,25 @@ import json
 import os
 import pathlib
 import random
+import re
 import signal
 import subprocess
 import sys
 
 import equinox as eqx
 import jax
+import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from cases import FAMILIES, small_target
+from cases import FAMILIES, skewed_target, small_target
+from killed import assert_killed_twice_it_ends_the_same
 
 import vikl
 from vikl._files import CheckpointError
-from vikl.families import FullRankNormal, MeanFieldNormal
+from vikl.families import FullRankNormal, LowRankNormal, MeanFieldNormal, NormalMixture
 from vikl.fitting import _fit, _loop, _posterior
+from vikl.methods import Raabbvi, StochasticVI
 from vikl.objectives import ForwardKL
 
 STEPS = 400
@@ -74,28 +78,47 @@ def test_a_longer_run_goes_on_from_a_shorter_one(tmp_path):
 # -- killed
 
 _CHILD = """
-import sys
+import sys, time
 sys.path.insert(0, "tests")
 import cases, jax, optax, vikl
 from vikl.families import MeanFieldNormal
-from vikl.fitting import _loop
-_loop._CHECKPOINT_SECONDS = 0.0  # every cell
+from vikl.fitting import _journal, _loop
+_loop._CHECKPOINT_SECONDS = _journal._SECONDS = 0.0  # every cell, every answer
+_journal._SHARE = 0.0
 def say(snapshot):
     print(snapshot.step, flush=True)
-vikl.fit(cases.small_target(), MeanFieldNormal, None, optax.adam(0.05), key=jax.random.key(0),
-         num_steps=%d, progress=False, checkpoint=sys.argv[1], callback=say)
+    time.sleep(PAUSE)
+def fit(*parts, target=cases.small_target(), path=None, **options):
+    return vikl.fit(target, *parts, key=jax.random.key(0), progress=False, checkpoint=path,
+                    callback=say, **options)
+"""
+_STOCHASTIC = f"""
+fit(MeanFieldNormal, None, optax.adam(0.05), num_steps={STEPS}, path=sys.argv[1])
+"""
+_AUTOMATIC = """
+fit(target=cases.skewed_target(), path=sys.argv[1])
+"""
+_INTERRUPTED = """
+for options in ({"target": cases.skewed_target()},
+                {"optimizer": optax.adam(0.05), "num_steps": 10**7}):
+    post = fit(**options)
+    print(post.status, "and", post.stopped_because, jax.numpy.isfinite(post.elbo), flush=True)
 """
 
 
-def _run_and_kill(path, step):
-    """Run the fit in a process of its own and kill it, without warning, past a step."""
-    child = subprocess.Popen(
-        [sys.executable, "-c", _CHILD % STEPS, str(path)],
+def _start(code, *arguments, pause=0.0):
+    return subprocess.Popen(
+        [sys.executable, "-c", _CHILD.replace("PAUSE", str(pause)) + code, *arguments],
         cwd=pathlib.Path(__file__).parent.parent,
         stdout=subprocess.PIPE,
         text=True,
         env=dict(os.environ),
     )
+
+
+def _run_and_kill(path, step, code, pause=0.0):
+    """Run the fit in a process of its own and kill it, without warning, past a step."""
+    child = _start(code, str(path), pause=pause)
     assert child.stdout is not None
     with child:
         for line in child.stdout:
@@ -108,12 +131,78 @@ def _run_and_kill(path, step):
 def test_killed_at_random_moments_it_ends_bit_identical(tmp_path):
     path, rng = tmp_path / "fit.vikl", random.Random(5)
     moments = sorted(rng.sample(range(10, STEPS - 50), NUM_KILLS))
-    codes = [_run_and_kill(path, moment) for moment in moments]
+    codes = [_run_and_kill(path, moment, _STOCHASTIC) for moment in moments]
     assert codes == [-signal.SIGKILL] * NUM_KILLS
     seen = []
     again = fit(path, callback=lambda snapshot: seen.append(snapshot.step))
     assert seen[0] >= moments[-1]
     assert_same(again, fit())
+
+
+def test_the_automatic_method_killed_at_random_moments_ends_bit_identical(tmp_path):
+    whole = vikl.fit(skewed_target(), key=jax.random.key(0))
+    rounds = [int(step) for step in whole.history["step"]]
+    path, kills = tmp_path / "fit.vikl", min(max(1, NUM_KILLS // 3), len(rounds) - 2)
+    moments = sorted(random.Random(5).sample(rounds[:-2], kills))
+    codes = [_run_and_kill(path, moment, _AUTOMATIC, 0.05) for moment in moments]
+    assert codes == [-signal.SIGKILL] * kills
+    seen = []
+    again = vikl.fit(
+        skewed_target(),
+        key=jax.random.key(0),
+        checkpoint=path,
+        callback=lambda snapshot: seen.append(snapshot.step),
+    )
+    assert seen[0] > moments[-1]  # the rounds before were not done again
+    assert_same(again, whole)
+
+
+def test_control_c_brings_back_the_best_so_far():
+    child = _start(_INTERRUPTED, pause=0.01)
+    assert child.stdout is not None
+    said, lines = [], 0
+    with child:
+        for line in child.stdout:
+            lines = lines + 1 if line.strip().isdigit() else 0
+            if lines == 3:  # in mid-run: a real signal
+                child.send_signal(signal.SIGINT)
+            if not line.strip().isdigit():
+                said.append(line.strip())
+    assert child.returncode == 0
+    automatic, stochastic = said
+    assert re.fullmatch(r"interrupted and Ctrl-C after \d+ gradients.* True", automatic)
+    assert re.fullmatch(r"interrupted and Ctrl-C after \d+ steps.* True", stochastic)
+
+
+def rows_target():
+    rows = 3.0 + np.random.default_rng(0).normal(size=64)
+    return vikl.Target.from_density(
+        lambda x, rows: -0.5 * jnp.sum((rows - x) ** 2), 0.0,
+        data=jnp.asarray(rows, float), batch_size=8,
+    )  # fmt: skip
+
+
+#: What runs without an optimizer but is no method of `vikl.methods`' own (those are in
+#: tests/test_laws_methods.py), and the one that stops by its own rule.
+AUTOMATIC = {
+    "automatic": {},
+    "mixture": {"family": NormalMixture, "num_starts": 8},
+    "low rank": {"family": LowRankNormal, "num_steps": 60},
+    "minibatch": {"target": rows_target},
+    "Raabbvi": {"method": StochasticVI(whiten=None, stop=Raabbvi(fewest=40))},
+}
+
+
+@pytest.mark.parametrize("name", AUTOMATIC)
+def test_without_an_optimizer_killed_twice_it_ends_the_same(name, tmp_path, monkeypatch):
+    arguments = {"target": small_target, "key": jax.random.key(0), "progress": False}
+    arguments |= AUTOMATIC[name]
+    target = arguments.pop("target")()
+
+    def run(**options):
+        return vikl.fit(target, **arguments, **options)
+
+    assert_killed_twice_it_ends_the_same(run, tmp_path, monkeypatch)
 
 
 # -- what is not this fit's

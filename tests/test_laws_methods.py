@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from cases import METHODS, gaussian_parts, normal_density
+from killed import assert_killed_twice_it_ends_the_same
 
 import vikl
 from vikl.fitting._ascend import Goal, ascend
@@ -93,6 +94,14 @@ def test_the_same_key_gives_the_same_bits_and_compiles_nothing(name):
     assert eqx.tree_equal(first.family, again.family)
     assert (first.elbo, first.num_gradients) == (again.elbo, again.num_gradients)
     assert again.compile_seconds == 0.0
+
+
+@METHOD
+def test_killed_twice_it_goes_on_to_the_same_bits(name, tmp_path, monkeypatch):
+    def run(**options):
+        return fit(normal_target(), name, **options)
+
+    assert_killed_twice_it_ends_the_same(run, tmp_path, monkeypatch)
 
 
 # -- a regression

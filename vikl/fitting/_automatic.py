@@ -21,6 +21,7 @@ from ._ascend import Goal, ascend
 from ._ascent import Climb, climb, newton
 from ._callback import Snapshot, call_back
 from ._evaluate import Evaluator
+from ._journal import Journal
 from ._natural import DIAGONAL, FULL, Ascent, Moments, Round, Row, draw_noise
 from ._pool import Pool
 from ._progress import Bar, wants_bar
@@ -100,6 +101,7 @@ class Automatic:
         progress: bool | None = None,
         callback: Callable | None = None,
         max_seconds: float | None = None,
+        journal: Journal | None = None,
         fine: bool = True,
         spread: float = _SPREAD,
         most_modes: int = _MOST_MODES,
@@ -111,7 +113,8 @@ class Automatic:
         self.given_rounds, self.fine = max_rounds, fine
         self.spread, self.most_modes = spread, most_modes
         self.shape = FULL if family is FullRankNormal else DIAGONAL
-        self.evaluate = Evaluator(target, (self.num_starts, self.num_draws))
+        self.journal = journal
+        self.evaluate = Evaluator(target, (self.num_starts, self.num_draws), journal)
         self.rng = np.random.default_rng(seed_of(key, 0))
         self.progress, self.callback = progress, callback
         self.deadline = np.inf if max_seconds is None else time.monotonic() + max_seconds
@@ -314,6 +317,8 @@ class Automatic:
     def watch(self, q: Moments, used: int, seen: Round) -> bool:
         self.current = q
         self._tell(f"elbo {seen.elbo:.4g}")
+        if self.journal is not None and self.journal.replaying:
+            return False  # this was seen before the run was stopped
         if self.callback is not None:
             record = {"elbo": seen.elbo, "elbo_std_error": seen.elbo_std_error}
             seconds = time.monotonic() - self.began

@@ -6,6 +6,7 @@ import numpy as np
 from .._compile import compile_once
 from .._typing import Array
 from ..target import Target
+from ._journal import Journal, ask
 
 
 @compile_once
@@ -23,8 +24,8 @@ class Evaluator:
     more.
     """
 
-    def __init__(self, target: Target, sizes: tuple[int, ...]):
-        self.target = target
+    def __init__(self, target: Target, sizes: tuple[int, ...], journal: Journal | None = None):
+        self.target, self.journal = target, journal
         self.sizes = tuple(sorted(set(sizes)))
         self.num_gradients = 0
 
@@ -44,7 +45,9 @@ class Evaluator:
         padded = np.concatenate([rows, np.repeat(rows[-1:], size - len(rows), axis=0)])
         with np.errstate(over="ignore"):  # a runaway point becomes inf, and is judged as such
             padded = padded.astype(self.target.dtype)
-        value, gradient = _values_and_gradients(self.target, padded)
+        value, gradient = ask(
+            self.journal, [padded], lambda: _values_and_gradients(self.target, padded)
+        )
         self.num_gradients += size
         n = len(rows)
         return np.asarray(value, np.float64)[:n], np.asarray(gradient, np.float64)[:n]

@@ -32,12 +32,13 @@ from ._arguments import (
 )
 from ._automatic import Automatic, NoGradientError
 from ._evaluate import Evaluator
+from ._journal import Journal
 from ._load import load_finished
 from ._loop import Loop
 from ._method import Method, Request, check_method
 from ._posterior import Posterior
 from ._special import special_method
-from ._status import Ending
+from ._status import UNFINISHED, Ending
 from ._stochastic import StochasticGradient
 from ._weigh import weigh
 
@@ -93,8 +94,9 @@ def fit(
         callback: called with a `Snapshot` between chunks; returning True stops the fit, and an
             exception stops it without losing what was fitted.
         checkpoint: a file to write the state to every few seconds; the same call again goes on
-            from it and ends bit-identical. (The automatic method writes its result only: a run
-            that was killed starts again from the same key.)
+            from it and ends bit-identical. Without an optimizer, or with a named method, the file
+            holds what the target answered so far (all gradients), from which the same run repeats
+            itself at once up to where it was killed or stopped, without calling `callback` again.
         max_seconds: wall-clock budget.
 
     Returns:
@@ -128,10 +130,12 @@ def fit(
             automatic = True  # in how a checkpoint is kept
         elif automatic:
             method = special_method(target, family)
+        journal = None
         if automatic and checkpoint is not None:
             done = load_finished(checkpoint, target, key, _name(method))
             if done is not None:
                 return done
+            journal = Journal.open(checkpoint, _header(target, key, method))
         options = _Options(
             num_steps,
             num_starts,
@@ -139,6 +143,7 @@ def fit(
             callback,
             checkpoint,
             max_seconds,
+            journal,
             *((key, key) if automatic and method is None else _two_keys(key)),
         )
         posterior = None
@@ -149,30 +154,45 @@ def fit(
             objective = None if posterior is None else objective  # pathwise would see no gradient
             if posterior is None:
                 options = options._replace(**dict(zip(("key", "judge_key"), _two_keys(key))))
+            if posterior is None and journal is not None:
+                options = options._replace(checkpoint=journal.steps)
         if posterior is None:
             posterior = _fit_stochastically(target, family, objective, optimizer, options)
     seconds = time.monotonic() - began - compiles.seconds
     posterior = dataclasses.replace(
         posterior, compile_seconds=compiles.seconds, run_seconds=seconds
     )
-    if automatic and checkpoint is not None and posterior.status != "interrupted":
-        posterior = _save_finished(posterior, checkpoint, key, _name(method))
-    return posterior
+    return posterior if journal is None else _keep(posterior, journal)
 
 
 def _name(method: Method | None) -> str:
     return "automatic" if method is None else type(method).__name__
 
 
-def _save_finished(posterior: Posterior, path: str | Path, key: PRNGKey, method: str) -> Posterior:
-    header = {"key": np.asarray(jax.random.key_data(key)).tolist(), "method": method}
-    try:
-        posterior.save(path, header)
-    except OSError as error:
-        note = f"the checkpoint could not be written ({error})"
-        warnings.warn(note, stacklevel=3)
-        return dataclasses.replace(posterior, ending=posterior.ending.with_note(note))
-    return posterior
+def _header(target: Target, key: PRNGKey, method: Method | None) -> dict[str, Any]:
+    """Return what tells a run from others."""
+    return {
+        "key": np.asarray(jax.random.key_data(key)).tolist(),
+        "method": _name(method),
+        "names": list(target.names),
+    }
+
+
+def _keep(posterior: Posterior, journal: Journal) -> Posterior:
+    """Leave the result at the checkpoint, or what the same call goes on from."""
+    if posterior.ending.status in UNFINISHED:
+        journal.save()
+    else:
+        try:
+            posterior.save(journal.path, {k: journal.header[k] for k in ("key", "method")})
+            journal.forget_steps()
+        except OSError as error:
+            if not journal.trouble:
+                journal.trouble = f"the checkpoint could not be written ({error})"
+                warnings.warn(journal.trouble, stacklevel=3)
+    if not journal.trouble:
+        return posterior
+    return dataclasses.replace(posterior, ending=posterior.ending.with_note(journal.trouble))
 
 
 class _Options(NamedTuple):
@@ -184,6 +204,7 @@ class _Options(NamedTuple):
     callback: Callable | None
     checkpoint: str | Path | None
     max_seconds: float | None
+    journal: Journal | None
     key: PRNGKey
     judge_key: PRNGKey
 
@@ -233,6 +254,7 @@ def _fit_automatically(target: Target, family: Any, options: _Options) -> Poster
             target, kind, options.key, judge.efficiency,
             num_starts=options.num_starts, max_rounds=options.num_steps,
             progress=options.progress, callback=options.callback, max_seconds=options.max_seconds,
+            journal=options.journal,
         ).go()  # fmt: skip
     except NoGradientError:
         return None
@@ -247,7 +269,7 @@ def _fit_automatically(target: Target, family: Any, options: _Options) -> Poster
 def _fit_by_method(target: Target, family: Any, method: Method, options: _Options) -> Posterior:
     request = Request(
         options.key, family, options.num_steps, options.num_starts, options.progress,
-        options.callback, options.max_seconds,
+        options.callback, options.max_seconds, options.journal,
     )  # fmt: skip
     # a method looks for what is not finite and counts it, so NumPy need not warn of it
     with np.errstate(over="ignore", invalid="ignore", divide="ignore"):

@@ -24,6 +24,7 @@ from ..families import (
 from ..target import Target
 from ._arguments import check_path
 from ._automatic import Start
+from ._journal import RUNNING
 from ._posterior import Posterior
 from ._status import Ending
 
@@ -131,7 +132,7 @@ def _size(name: Any, shapes: Any, depth: int = 0) -> int | None:
 
 
 def load_finished(path: str | Path, target: Target, key: PRNGKey, method: str) -> Posterior | None:
-    """Return the result that the same call wrote before, or None where there is no file.
+    """Return the result that the same call wrote before, or None where there is none yet.
 
     Raises:
         CheckpointError: the file belongs to another fit.
@@ -151,6 +152,8 @@ def load_finished(path: str | Path, target: Target, key: PRNGKey, method: str) -
             f"`checkpoint` {path} belongs to another fit: its method is {header['method']}, this "
             f"fit's is {method}. Give another path, or remove the file to start anew."
         )
+    if header.get("what") == RUNNING:
+        return None
     return load(path, target)
 
 

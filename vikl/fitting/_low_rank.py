@@ -55,7 +55,7 @@ class LowRankClimb(Method):
 
     def run(self, target: Target, request: Request) -> Found:
         """Return the fitted low-rank normal, its ending, its record and the gradients it took."""
-        evaluate = Evaluator(target, (_STARTS, 2 * _PROBES))
+        evaluate = Evaluator(target, (_STARTS, 2 * _PROBES), request.journal)
         rng = np.random.default_rng(np.asarray(jax.random.key_data(request.key)).ravel().tolist())
         loc, scale = _mode(evaluate, target, rng)
         loc, scale = (jnp.asarray(v, target.dtype) for v in (loc, scale))
@@ -69,7 +69,8 @@ class LowRankClimb(Method):
         loop = Loop(
             algorithm, scaled, _start(request.family, target), request.key, num_steps=steps,
             stop_on_plateau=False, progress=request.progress, callback=request.callback,
-            checkpoint=None, max_seconds=request.max_seconds,
+            checkpoint=None if request.journal is None else request.journal.steps,
+            max_seconds=request.max_seconds,
         )  # fmt: skip
         state, ending, history = loop.go()
         q = cast(LowRankNormal, state.family)

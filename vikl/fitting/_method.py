@@ -12,6 +12,7 @@ from ..families import Family, FullRankNormal
 from ..target import Target
 from ._arguments import initial_family
 from ._automatic import Start
+from ._journal import Journal
 from ._status import Ending
 
 
@@ -25,6 +26,7 @@ class Request(NamedTuple):
     progress: bool | None = None
     callback: Callable | None = None
     max_seconds: float | None = None
+    journal: Journal | None = None
 
 
 class Found(NamedTuple):

@@ -19,6 +19,7 @@ from ..target import Target
 from ..target._rows import RowsProblem, num_rows, take_rows
 from ._ascend import Goal, ascend
 from ._automatic import Automatic
+from ._journal import Journal, ask
 from ._method import Found, Method, Request
 from ._natural import Moments, Row
 from ._status import Ending
@@ -43,13 +44,13 @@ def _some_rows(x: Vector, data: tuple) -> Scalar:
 
 
 @compile_once
-def _all_rows(target: Target, x: Vector) -> tuple[Array, Array]:
+def _all_rows(target: Target, x: Array | np.ndarray) -> tuple[Array, Array]:
     likelihood = lambda x: _problem(target).log_likelihood(x, target.data)
     return jax.value_and_grad(likelihood)(x)
 
 
 @compile_once
-def _prior_gradient(target: Target, x: Vector) -> Array:
+def _prior_gradient(target: Target, x: Array | np.ndarray) -> Array:
     return jax.grad(lambda x: _some_rows(x, (target, target.data, 0.0)))(x)
 
 
@@ -91,20 +92,21 @@ class MinibatchClimb(Method):
 
     def run(self, target: Target, request: Request) -> Found:
         """Return the fitted normal; `num_gradients` counts gradients of minibatches."""
-        rng = np.random.default_rng(seed_of(request.key, 2))
+        rng, journal = np.random.default_rng(seed_of(request.key, 2)), request.journal
         num, batch = num_rows(target.data), _problem(target).batch_size
         some = min(num, max(_ROWS_OF_A_START * target.dim, batch))
         first = _first_fit(target, rng.choice(num, some, replace=False), num / some, request)
         center = first.current.mean.astype(target.dtype)
         for _ in range(_PASSES):
-            value, gradient = (np.asarray(v) for v in _all_rows(target, center))
-            total = gradient + np.asarray(_prior_gradient(target, center))
+            value, gradient = _look(target, center, journal)
+            (prior,) = ask(journal, [center], lambda c=center: [_prior_gradient(target, c)])
+            total = gradient + np.asarray(prior)
             scale = first.current.scale
             step = scale @ (scale.T @ total.astype(np.float64))
             if not np.isfinite(step).all() or np.linalg.norm(scale.T @ total) < 0.1:
                 break
             center = (center + step).astype(target.dtype)
-        value, gradient = _all_rows(target, center)
+        value, gradient = _look(target, center, journal)
         count = 0
 
         def evaluate(points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -113,7 +115,9 @@ class MinibatchClimb(Method):
             index = rng.integers(0, num, size=(len(points), batch), dtype=np.int32)
             with np.errstate(over="ignore"):
                 x = points.astype(target.dtype)
-            found = _estimates(target, x, index, center, value, gradient)
+            found = ask(
+                journal, [x, index], lambda: _estimates(target, x, index, center, value, gradient)
+            )
             return tuple(np.asarray(v, np.float64) for v in found)  # pyright: ignore
 
         best = ascend(
@@ -134,6 +138,12 @@ class MinibatchClimb(Method):
         return Found(first._family(best.moments), ending, history, count)
 
 
+def _look(target: Target, x: np.ndarray, journal: Journal | None) -> tuple[np.ndarray, np.ndarray]:
+    """Return the log likelihood of all rows and its gradient."""
+    value, gradient = ask(journal, [x], lambda: _all_rows(target, x))
+    return np.asarray(value), np.asarray(gradient)
+
+
 def _first_fit(target: Target, index: np.ndarray, weight: float, request: Request) -> Automatic:
     """Fit some rows, weighted up: a start and its coordinates."""
     rows = take_rows(target.data, jnp.asarray(np.sort(index)))
@@ -149,7 +159,7 @@ def _first_fit(target: Target, index: np.ndarray, weight: float, request: Reques
     first = Automatic(
         some, kind, request.key, lambda family: 1.0, num_starts=request.num_starts,
         progress=request.progress, callback=request.callback, max_seconds=request.max_seconds,
-        fine=False,
+        journal=request.journal, fine=False,
     )  # fmt: skip
     first.go()
     return first

@@ -53,7 +53,7 @@ class MixtureClimb(Method):
             target, FullRankNormal, request.key, lambda family: 1.0,
             num_starts=request.num_starts or _STARTS, progress=request.progress,
             callback=request.callback, max_seconds=request.max_seconds,
-            spread=_SPREAD, most_modes=_MOST,
+            journal=request.journal, spread=_SPREAD, most_modes=_MOST,
         )  # fmt: skip
         climbs = climb(auto.evaluate, auto.start_points(), auto.precision)
         modes = auto.modes(climbs)

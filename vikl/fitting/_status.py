@@ -48,6 +48,9 @@ STATUSES = (
     "modes missed",
 )
 
+#: Stopped from outside: the same call with the same `checkpoint` goes on.
+UNFINISHED = ("interrupted", "stopped by callback", "time spent", "out of memory")
+
 #: nats between the halves of the second half of the record that count as standing still
 PLATEAU_NATS = 0.05
 _FEWEST_CELLS = 8

@@ -5,6 +5,7 @@ import numpy as np
 
 from .._compile import compile_once
 from .._typing import Array
+from ..fitting._journal import Journal, ask
 from ..target import Target
 
 
@@ -23,8 +24,8 @@ class Curvature:
     included.
     """
 
-    def __init__(self, target: Target, size: int):
-        self.target, self.size = target, size
+    def __init__(self, target: Target, size: int, journal: Journal | None = None):
+        self.target, self.size, self.journal = target, size, journal
         self.num_gradients = 0
 
     def __call__(self, x: np.ndarray, v: np.ndarray) -> np.ndarray:
@@ -34,7 +35,8 @@ class Curvature:
             rows = [_pad(part[start : start + self.size], self.size) for part in (x, v)]
             rows = [part.astype(self.target.dtype) for part in rows]
             self.num_gradients += self.size
-            found.append(np.asarray(_products(self.target, *rows), np.float64))
+            (product,) = ask(self.journal, rows, lambda r=rows: [_products(self.target, *r)])
+            found.append(np.asarray(product, np.float64))
         return np.concatenate(found)[: len(x)]
 
     def along(self, x: np.ndarray, scale: np.ndarray) -> np.ndarray:

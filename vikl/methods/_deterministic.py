@@ -89,7 +89,7 @@ class DeterministicADVI(Method):
             family = mean_field(first.mean, conditional_sds(first.scale), target.dtype)
             return begun._replace(family=family)
         noise = antithetic(generator(request.key), self.num_draws, target.dim)
-        fixed = FixedDraws(target, noise)
+        fixed = FixedDraws(target, noise, request.journal)
         descent = _Descent(fixed, fixed.at(first.mean, np.log(conditional_sds(first.scale))))
         num_steps = request.num_steps or self.num_steps
         rows: list[tuple[float, float]] = []

@@ -10,6 +10,7 @@ from collections.abc import Callable
 import numpy as np
 
 from ..fitting._evaluate import Evaluator
+from ..fitting._journal import Journal
 from ..target import Target
 from ._curvature import Curvature
 
@@ -36,10 +37,10 @@ class Point:
 class FixedDraws:
     """f, its gradient and its Hessian, for a target and fixed standard normal draws (M, dim)."""
 
-    def __init__(self, target: Target, noise: np.ndarray):
+    def __init__(self, target: Target, noise: np.ndarray, journal: Journal | None = None):
         self.noise, self.dim = noise, target.dim
-        self.evaluate = Evaluator(target, (len(noise),))
-        self.curvature = Curvature(target, len(noise))
+        self.evaluate = Evaluator(target, (len(noise),), journal)
+        self.curvature = Curvature(target, len(noise), journal)
 
     @property
     def num_gradients(self) -> int:

@@ -52,7 +52,7 @@ def hop(
     begun = begin(target, request, start)
     if begun.ending.status != "converged":
         return begun
-    evaluate = Evaluator(target, (batch_size,))
+    evaluate = Evaluator(target, (batch_size,), request.journal)
     num_steps = request.num_steps or num_steps
     track = Track()
     run = Hops(moments_of(begun.family), {})

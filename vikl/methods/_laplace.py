@@ -54,7 +54,7 @@ class Laplace(Method):
         kind = kind_of(request.family, self)
         if isinstance(request.family, Family):
             target = eqx.tree_at(lambda t: t.start, target, mean(request.family))
-        search = Search(target, request.num_starts or self.num_starts)
+        search = Search(target, request.num_starts or self.num_starts, request.journal)
         with Watch(request, 1) as watch:
             search.go(generator(request.key))
         q, ending = _judge(search, target)

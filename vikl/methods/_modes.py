@@ -8,6 +8,7 @@ from ..fitting._arguments import check_start
 from ..fitting._ascent import Climb, climb
 from ..fitting._automatic import Start
 from ..fitting._evaluate import Evaluator
+from ..fitting._journal import Journal
 from ..target import Target
 from ._curvature import Curvature
 
@@ -46,10 +47,10 @@ class Mode:
 class Search:
     """Climbs and Newton steps on one target; `modes` are the distinct ones, best evidence first."""
 
-    def __init__(self, target: Target, num_starts: int):
+    def __init__(self, target: Target, num_starts: int, journal: Journal | None = None):
         self.target, self.num_starts = target, num_starts
-        self.evaluate = Evaluator(target, (max(num_starts, len(_LENGTHS)),))
-        self.curvature = Curvature(target, min(target.dim, _PRODUCTS))
+        self.evaluate = Evaluator(target, (max(num_starts, len(_LENGTHS)),), journal)
+        self.curvature = Curvature(target, min(target.dim, _PRODUCTS), journal)
         self.precision = float(np.finfo(target.dtype).eps)
         self.modes: list[Mode] = []
         self.starts: list[Start] = []

@@ -12,6 +12,7 @@ from ..diagnostics import pareto_smooth
 from ..families import Family, FullRankNormal, NormalMixture
 from ..fitting._automatic import Start
 from ..fitting._evaluate import Evaluator
+from ..fitting._journal import Journal, ask
 from ..fitting._method import Found, Method, Request
 from ..fitting._natural import Moments, draw_noise
 from ..fitting._status import Ending
@@ -98,7 +99,7 @@ class _Hunt:
         self.settings, self.target = settings, target
         self.num_paths = request.num_starts or settings.num_paths
         self.num_steps = request.num_steps or settings.num_steps
-        self.evaluate = Evaluator(target, (self.num_paths,))
+        self.evaluate = Evaluator(target, (self.num_paths,), request.journal)
         self.rng = generator(request.key)
         self.notes: list[str] = []
         self.left_out: list[str] = []
@@ -133,18 +134,21 @@ class _Hunt:
         num = self.settings.num_elbo_draws
         noise = self.rng.normal(size=(len(found), num, self.target.dim))
         draws = [one.draw(z) for one, z in zip(found, noise)]
-        log_p = log_densities(self.target, np.concatenate(draws)).reshape(len(found), num)
+        log_p = self._log_densities(np.concatenate(draws)).reshape(len(found), num)
         log_q = np.stack([one.log_prob(x) for one, x in zip(found, draws)])
         elbos = np.where(np.isfinite(log_p), log_p - log_q, -np.inf).mean(axis=1)
         best = int(np.argmax(elbos))
         return (found[best], float(elbos[best])) if np.isfinite(elbos[best]) else (None, -np.inf)
+
+    def _log_densities(self, x: np.ndarray) -> np.ndarray:
+        return log_densities(self.target, x, self.evaluate.journal)
 
     def _pool(self) -> np.ndarray:
         """Return weights of the chosen normals, by expectation maximisation on pooled draws."""
         num = self.settings.num_draws
         x = [q.draw(self.rng.normal(size=(num, self.target.dim))) for q in self.chosen]
         x = np.concatenate(x)
-        log_p = log_densities(self.target, x)
+        log_p = self._log_densities(x)
         log_q = np.stack([q.log_prob(x) for q in self.chosen])
         ratios = np.where(np.isfinite(log_p), log_p, -np.inf) - _log_mean(log_q)
         if not np.isfinite(ratios).any():
@@ -228,8 +232,8 @@ class _Hunt:
         powers = 10.0 ** np.arange(1, 7)[:, None, None]
         far = np.concatenate([powers * widths.T, powers[:-1] * units.T])
         points = np.concatenate([mean + far, mean - far]).reshape(-1, len(mean))
-        here = log_densities(self.target, mean[None])[0]
-        drops = (here - log_densities(self.target, points)).reshape(2, len(far), -1)
+        here = self._log_densities(mean[None])[0]
+        drops = (here - self._log_densities(points)).reshape(2, len(far), -1)
         return bool((np.nan_to_num(drops, nan=np.inf).max(axis=1) > 1.0).all())
 
     def starts(self) -> tuple[Start, ...]:
@@ -240,14 +244,13 @@ class _Hunt:
         )
 
 
-def log_densities(target: Target, x: np.ndarray) -> np.ndarray:
+def log_densities(target: Target, x: np.ndarray, journal: Journal | None = None) -> np.ndarray:
     """Return the log density at rows of `x` (n, dim), without gradients, in float64."""
     padded = np.concatenate([x, np.repeat(x[-1:], -len(x) % _BATCH, axis=0)])
     with np.errstate(over="ignore"):
         rows = padded.astype(target.dtype).reshape(-1, _BATCH, x.shape[1])
-    return np.concatenate([np.asarray(_values(target, part), np.float64) for part in rows])[
-        : len(x)
-    ]
+    found = [ask(journal, [part], lambda p=part: [_values(target, p)])[0] for part in rows]
+    return np.concatenate([np.asarray(values, np.float64) for values in found])[: len(x)]
 
 
 @compile_once

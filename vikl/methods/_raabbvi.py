@@ -13,6 +13,7 @@ import optax
 from .._compile import compile_once
 from .._typing import Array, PRNGKey, PyTree
 from ..families import Family, std
+from ..fitting._journal import Journal
 from ..fitting._status import Ending
 from ..fitting._stochastic import GradientState, StochasticGradient
 from ..kl._registry import kl_divergence
@@ -181,13 +182,20 @@ class Runner:
     """A run of phases."""
 
     def __init__(
-        self, rule: Raabbvi, objective: Objective, target: Target, family: Family, key: PRNGKey
+        self,
+        rule: Raabbvi,
+        objective: Objective,
+        target: Target,
+        family: Family,
+        key: PRNGKey,
+        journal: Journal | None = None,
     ):
-        self.rule, self.target, self.key = rule, target, key
+        self.rule, self.target, self.key, self.journal = rule, target, key, journal
         self.algorithm = StochasticGradient(objective, rated(optax.adam(1.0)))
         self.state = _initial(self.algorithm, family)
         self.average = family
         self.history: dict[str, list[float]] = {}
+        self.names: list[str] = []  # of what a step records, where there is a journal
         self.steps = 0
 
     def go(self, num_steps: int, watch: Watch, back: Callable[[Family], Family]) -> Phases:
@@ -249,8 +257,7 @@ class Runner:
 
     def _advance(self, iterates: list[np.ndarray]) -> Ending | None:
         rejected = int(self.state.rejected)
-        args = (self.algorithm, self.state, self.target, self.key)
-        self.state, flat, info = _stretch(*args)
+        self.state, flat, info = self._stretch()
         self.steps += _STRETCH
         iterates.append(np.asarray(flat, np.float64))
         if int(self.state.rejected) - rejected > _REJECTED * _STRETCH:
@@ -264,6 +271,26 @@ class Runner:
         for name, value in row.items():
             self.history.setdefault(name, []).append(value)
         return None
+
+    def _stretch(self) -> tuple[GradientState, Any, dict[str, Any]]:
+        args = (self.algorithm, self.state, self.target, self.key)
+        if self.journal is None:
+            return _stretch(*args)
+        dynamic, static = eqx.partition(self.state, eqx.is_array)
+        old, treedef = jax.tree.flatten(dynamic)
+        if not self.names:
+            shapes = eqx.filter_eval_shape(self.algorithm.step, self.state, self.target, self.key)
+            self.names = sorted(shapes[1])
+
+        def program() -> list[Any]:
+            state, flat, info = _stretch(*args)
+            new = jax.tree.leaves(eqx.filter(state, eqx.is_array))
+            return [*new, flat, *(info[name] for name in self.names)]
+
+        answer = self.journal.ask(old, program)
+        leaves = [jnp.asarray(v) for v in answer[: len(old)]]
+        state = eqx.combine(jax.tree.unflatten(treedef, leaves), static)
+        return state, answer[len(old)], dict(zip(self.names, answer[len(old) + 1 :], strict=True))
 
     def _set_average(self, window: np.ndarray) -> None:
         self.average = _unflatten(window.mean(axis=0), self.state.family)

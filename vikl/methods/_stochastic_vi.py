@@ -168,6 +168,7 @@ class StochasticVI(Method):
             StochasticGradient(objective, optimizer), target, family, request.key,
             num_steps=num_steps, stop_on_plateau=self.stop is not None, progress=request.progress,
             callback=_mapped(request.callback, back), max_seconds=request.max_seconds,
+            checkpoint=None if request.journal is None else request.journal.steps,
         )  # fmt: skip
         state, ending, history = loop.go()
         return loop.steps_taken, averaged_family(state), ending, history
@@ -177,7 +178,7 @@ class StochasticVI(Method):
     ) -> tuple[int, Family, Ending, dict]:
         assert isinstance(self.stop, Raabbvi)
         num_steps = request.num_steps or max(self.num_steps, 20_000)
-        runner = Runner(self.stop, objective, target, family, request.key)
+        runner = Runner(self.stop, objective, target, family, request.key, request.journal)
         found: Phases | None = None
         with Watch(request, num_steps // 50) as watch:
             found = runner.go(num_steps, watch, back)

@@ -23,6 +23,7 @@ class Watch:
     def __init__(self, request: Request, num_steps: int, unit: str = "step"):
         self.bar = Bar(num_steps, wants_bar(request.progress), unit=unit)
         self.callback, self.num_steps = request.callback, num_steps
+        self.journal = request.journal
         self.began = time.monotonic()
         self.max_seconds = np.inf if request.max_seconds is None else request.max_seconds
         self.step = 0
@@ -43,6 +44,8 @@ class Watch:
         """Say after each step whether to stop: because the callback or the clock says so."""
         self.step += 1
         self.bar.advance(1, " ".join(f"{k} {v:.4g}" for k, v in list(record.items())[:1]))
+        if self.journal is not None and self.journal.replaying:
+            return False  # this was seen before the run was stopped
         seconds = time.monotonic() - self.began
         if self.callback is not None:
             snapshot = Snapshot(self.step, self.num_steps, seconds, record, family())
