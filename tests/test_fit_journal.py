@@ -12,7 +12,7 @@ from vikl.fitting._journal import Journal, ask
 HEADER = {"key": [0, 1], "method": "automatic", "names": ["x"]}
 
 
-def question(value, dtype=np.float32):
+def question(value, dtype: type = np.float32):
     return [np.full((2, 3), value, dtype)]
 
 
