@@ -32,14 +32,23 @@ for _name, _value in _SETTINGS.items():
 import jax  # noqa: E402
 import numpy as np  # noqa: E402
 import pytest  # noqa: E402
+from bounded import bounded, keep_stderr  # noqa: E402
 
 import vikl  # noqa: E402
 from vikl._compile import forget_compiled  # noqa: E402
 
 _MOST_MAPS = 15_000
+#: No test may hang. The slowest takes half a minute where nothing else runs.
+_MOST_SECONDS = float(os.environ.get("VIKL_TEST_SECONDS", "900"))
 
 # A module-level `jnp` constant would start a backend, and pin its dtype, at import.
 _ALIVE_AFTER_IMPORT = len(jax.live_arrays())
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Keep a way to say, past all capturing, where a test hung."""
+    del config
+    keep_stderr()
 
 
 def pytest_sessionstart(session: pytest.Session) -> None:
@@ -81,6 +90,13 @@ def _fixed_seeds() -> None:
     """Give every test the same draws, in whatever order and process it runs."""
     random.seed(0)
     np.random.seed(0)  # noqa: NPY002 (some libraries draw from it)
+
+
+@pytest.fixture(autouse=True)
+def _bounded_time(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Fail a test that hangs."""
+    with bounded(_MOST_SECONDS, request.node.nodeid):
+        yield
 
 
 @pytest.fixture

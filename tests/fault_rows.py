@@ -131,6 +131,25 @@ def _data(values: Any, error: type[Exception], *fragments: str) -> Refused:
     return Refused(lambda: fit(lambda x, d: good(x), data=values), error, ("`data`", *fragments))
 
 
+ROWS = np.arange(8, dtype=np.float32)
+
+
+def of_rows(x, rows):
+    """A log likelihood that is a sum over rows."""
+    return -0.5 * jnp.sum((rows - x) ** 2)
+
+
+def _batches(*fragments: str, likelihood: Callable = of_rows, **changes: Any) -> Refused:
+    """A target of minibatches that must be refused."""
+    given: dict[str, Any] = {"data": ROWS, "batch_size": 4} | changes
+    call = lambda: vikl.Target.from_density(likelihood, np.float32(0.0), **given)
+    return Refused(call, ValueError, fragments)
+
+
+def _prior_of_one(x):
+    return -0.5 * x**2
+
+
 def _family(call: Callable, error: type[Exception], *fragments: str) -> Refused:
     return Refused(call, error, fragments)
 
@@ -327,6 +346,33 @@ REFUSED = {
     "an empty data set whose mean is taken": Refused(
         lambda: fit(lambda x, d: -jnp.mean((d - x[0]) ** 2), data=np.zeros(0, np.float32)),
         ValueError, ("`log_density`", "is nan at the start"),
+    ),
+    # minibatches
+    "an empty batch": _batches("`batch_size`", "from 1 to", "8; got 0", batch_size=0),
+    "a negative batch": _batches("`batch_size`", "got -1", batch_size=-1),
+    "a batch that is true": _batches("`batch_size`", "got True", batch_size=True),
+    "more rows in a batch than there are": _batches("`batch_size`", "got 9", batch_size=9),
+    "batches of no rows": _batches("`data`", data=np.zeros(0, np.float32), batch_size=1),
+    "ragged rows": _batches(
+        "`data` should be arrays of rows, all of one length", data=(ROWS, ROWS[:-1])
+    ),
+    "rows beside a number": _batches(
+        "`data` should be arrays of rows", data=(ROWS, np.float32(1.0))
+    ),
+    "a data size that is left out": _batches(
+        "`log_density` should be a sum over rows", "apart",
+        likelihood=lambda x, rows: of_rows(x, rows) / len(rows),
+    ),
+    "a data size that is stated twice": _batches(
+        "`log_density` should be a sum over rows", "apart",
+        likelihood=lambda x, rows: of_rows(x, rows) * 8 / len(rows),
+    ),
+    "a prior for each batch": _batches(
+        "`log_density` should be a sum over rows", "apart",
+        likelihood=lambda x, rows: of_rows(x, rows) - 0.5 * x**2,
+    ),
+    "a prior apart, without batches": _batches(
+        "`log_prior` goes with `batch_size`", batch_size=None, log_prior=_prior_of_one
     ),
     # methods of a posterior
     "no samples of a fit": _method(ValueError, "sample", "`num_samples`", "got 0", num_samples=0),

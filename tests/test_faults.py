@@ -18,7 +18,7 @@ import numpy as np
 import optax
 import pytest
 from cases import small_target
-from fault_rows import REFUSED, fit, good
+from fault_rows import REFUSED, fit, good, of_rows
 from jax import lax
 
 import vikl
@@ -315,12 +315,20 @@ def _with_jit():
     return eqx.filter_jit(_one_step)(small_target(), jax.random.key(0))
 
 
+def _seven_by_four():
+    """Fit seven rows by batches of four: each row must count as much as another."""
+    data = np.arange(7, dtype=np.float32)
+    post = fit(vikl.Target.from_density(of_rows, np.float32(0.0), data=data, batch_size=4))
+    return np.r_[post.mean, post.std]
+
+
 # two ways, and how far apart their answers may be
 SAME = {
     "the same key": (lambda: fit().mean, lambda: fit().mean, 0.0),
     "a callback that looks on": (
         lambda: fit().mean, lambda: fit(callback=lambda snapshot: None).mean, 0.0
     ),
+    "a last batch that would be short": (_seven_by_four, lambda: np.array([3.0, 7**-0.5]), 0.02),
     "chunks of 1 and of 1,000": (lambda: _chunks(1), lambda: _chunks(1000), 0.0),
     "compiled or not": (_with_jit, _without_jit, 1e-6),
     "vmap or a loop": (lambda: _steps(True), lambda: _steps(False), 1e-6),
@@ -396,5 +404,5 @@ def test_the_count(capsys):
     total = sum(len(table) for table in tables) + 2
     with capsys.disabled():
         print(f"\nfaults: {len(COUNTED)} of {total} run here, {len(silent)} silent failures")
-    assert total >= 160
+    assert total >= 185
     assert silent == []
