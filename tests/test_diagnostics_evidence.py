@@ -22,7 +22,9 @@ from vikl.diagnostics import (
     symmetric_kl,
 )
 from vikl.diagnostics._agreement import disagree
+from vikl.diagnostics._iterates import Iterates, settle
 from vikl.diagnostics._linear_response import linear_response_cov
+from vikl.diagnostics._verdict import still_moving
 from vikl.families import FullRankNormal, MeanFieldNormal
 
 KEY = jax.random.key(4)
@@ -267,3 +269,50 @@ def test_a_log_density_lost_in_rounding_is_not_good():
 def test_a_family_without_moments_is_checked_too(target, df):
     q = vikl.families.StudentT.init(jnp.zeros(DIM), df=df)
     assert check(target, q, KEY, num_draws=500).word in vikl.diagnostics.VERDICTS
+
+
+def iterates(drift, count=64, cells=8):
+    """Return draws (cells, count, 2) of a walk of which the second parameter drifts, and sums."""
+    draws = np.random.default_rng(3).normal(size=(cells, count, 2))
+    draws[..., 1] += drift * np.linspace(-0.5, 0.5, cells * count).reshape(cells, count)
+    step = cells + 1.0 + np.arange(cells)
+    sums = (np.full(cells, float(count)), draws.mean(1), draws.var(1))
+    return draws, Iterates(("loc[0]", "loc[1]"), step, *sums)
+
+
+@pytest.mark.parametrize("drift", [0.0, 3.0])
+def test_iterates_are_judged_as_if_all_of_them_were_kept(drift):
+    draws, sums = iterates(drift)
+    found = settle(sums)
+    assert found is not None
+    old, new = np.split(draws.reshape(-1, 2), 2)
+    n = len(old)
+    within = (old.var(0, ddof=1) + new.var(0, ddof=1)) / 2
+    between = (new.mean(0) - old.mean(0)) ** 2 / 2
+    rhat = np.sqrt((n - 1) / n + between / within)
+    assert found.rhat == pytest.approx(rhat.max())
+    assert found.drift == pytest.approx(np.abs(new.mean(0) - old.mean(0)).max())
+    assert found.num_iterates == draws[..., 0].size
+    assert still_moving(found) == (drift > 0)
+    if drift:
+        assert found.moving == "loc[1]"
+    else:
+        assert 0.5 < found.monte_carlo_error * np.sqrt(draws[..., 0].size) < 2.0
+
+
+def test_few_iterates_say_nothing():
+    _, sums = iterates(0.0, count=1)
+    assert settle(sums) is None
+    assert settle(None) is None
+    assert not still_moving(None)
+
+
+def test_a_fit_whose_iterates_move_has_not_converged(target):
+    key, (_, sums) = jax.random.key(0), iterates(3.0)
+    off = normal(np.array([4.0, 4.0]), ROOT)
+    for settling, word in ((settle(sums), "not converged"), (settle(iterates(0.0)[1]), "wrong")):
+        report = check(target, off, key, settling=settling)
+        assert report.word == word
+        assert "iterates     R-hat" in repr(report)
+    right = check(target, normal(np.zeros(2), ROOT), key, settling=settle(sums))
+    assert right.word == "good"  # evidence outweighs it

@@ -44,6 +44,7 @@ def assert_same(a, b):
     assert eqx.tree_equal(a.family, b.family)
     assert a.elbo == b.elbo
     assert a.status == b.status
+    assert a.settling == b.settling
     for name, column in a.history.items():
         np.testing.assert_array_equal(column, b.history[name])
 

@@ -12,6 +12,7 @@ import vikl
 from vikl.families import FullRankNormal, MeanFieldNormal, mean
 from vikl.fitting import StochasticGradient
 from vikl.fitting._chunk import ROW_LIMIT, accepted_rows, run_chunk
+from vikl.fitting._iterates import Sums
 from vikl.fitting._loop import Loop, cell_end
 from vikl.objectives import ReverseKL
 
@@ -55,14 +56,16 @@ def test_the_same_key_gives_the_same_bits_and_another_key_others():
 
 def test_chunks_do_not_matter():
     algorithm = StochasticGradient(ReverseKL(), optax.adam(0.05))
-    runs = [
+    loops = [
         Loop(
             algorithm, small_target(), MeanFieldNormal.init(jnp.zeros(2)), jax.random.key(0),
             num_steps=200, stop_on_plateau=False, chunk_steps=chunk,
-        ).go()
+        )
         for chunk in (1, 7, 1000)
     ]  # fmt: skip
-    for state, ending, history in runs[1:]:
+    runs = [loop.go() for loop in loops]
+    for loop, (state, ending, history) in zip(loops[1:], runs[1:], strict=True):
+        np.testing.assert_array_equal(loop.run.kept.rows, loops[0].run.kept.rows)
         assert eqx.tree_equal(state, runs[0][0])
         assert ending == runs[0][1]
         for name, column in history.items():
@@ -77,7 +80,8 @@ def test_a_chunk_is_so_many_single_steps():
     algorithm = StochasticGradient(ReverseKL(num_samples=1), optax.adam(0.05))
     key, num = jax.random.key(3), 40
     start = algorithm.init(MeanFieldNormal.init(jnp.zeros(2)))
-    state, record = run_chunk(algorithm, start, target, key, np.asarray(num, np.int32))
+    sums = Sums.of_none(start.family)
+    state, _, record = run_chunk(algorithm, start, sums, target, key, np.asarray(num, np.int32))
     single, rows, step = start, [], eqx.filter_jit(algorithm.step)
     for i in range(num):
         before = int(single.rejected)
@@ -95,11 +99,44 @@ def test_a_chunk_is_so_many_single_steps():
     np.testing.assert_allclose(mean(state.family), mean(single.family), rtol=1e-4, atol=1e-6)
 
 
+def test_the_sums_over_iterates_are_of_every_sixteenth_step():
+    """The parameters after steps 16, 32, ... as single steps give them."""
+    algorithm, key = (
+        StochasticGradient(ReverseKL(num_samples=1), optax.adam(0.05)),
+        jax.random.key(3),
+    )
+    loop = Loop(
+        algorithm, small_target(), MeanFieldNormal.init(jnp.zeros(2)), key,
+        num_steps=200, stop_on_plateau=False, chunk_steps=7,
+    )  # fmt: skip
+    loop.go()
+    state, seen, step = (
+        algorithm.init(MeanFieldNormal.init(jnp.zeros(2))),
+        {},
+        eqx.filter_jit(algorithm.step),
+    )
+    for i in range(200):
+        state, _ = step(state, small_target(), jax.random.fold_in(key, i))
+        seen[i + 1] = np.r_[state.family.loc, state.family.log_scale].astype(float)
+    ends = [0]
+    while ends[-1] < 200:
+        ends.append(cell_end(ends[-1], 200))
+    for row in loop.run.kept.rows:
+        first = max(end for end in ends if end < row[0])
+        mine = np.stack([seen[i] for i in range(first + 1, int(row[0]) + 1) if i % 16 == 0])
+        assert row[1] == len(mine)
+        np.testing.assert_allclose(row[2:6], mine.mean(0), atol=1e-5)
+        np.testing.assert_allclose(row[6:], mine.var(0), atol=1e-6)
+    assert loop.run.kept.rows[-1][0] == 192  # there is no such step after it
+    assert loop.run.kept.rows[0][0] > 100  # the first half is forgotten
+
+
 def test_a_chunk_ends_where_steps_keep_being_rejected():
     target = vikl.Target.from_density(lambda x: jnp.nan * jnp.sum(x), jnp.zeros(2))
     algorithm = StochasticGradient(ReverseKL(num_samples=1), optax.adam(0.05))
     start = algorithm.init(MeanFieldNormal.init(jnp.zeros(2)))
-    state, record = run_chunk(algorithm, start, target, jax.random.key(0), np.asarray(40, np.int32))
+    sums, steps = Sums.of_none(start.family), np.asarray(40, np.int32)
+    state, _, record = run_chunk(algorithm, start, sums, target, jax.random.key(0), steps)
     assert int(state.step) == int(state.rejected) == ROW_LIMIT
     assert not np.asarray(record)[:ROW_LIMIT, -1].any()
     np.testing.assert_array_equal(mean(state.family), mean(start.family))

@@ -11,11 +11,12 @@ from . import _thresholds as limits
 from ._agreement import disagree, parameter_khats, stationarity, symmetric_kl
 from ._blackjax import mcmc_probe
 from ._bounds import error_bounds
+from ._iterates import Settling
 from ._moments import moment_shifts
 from ._probe import mode_probe
 from ._report import Report
 from ._scores import score_checks
-from ._verdict import Evidence, judge, parameters_off
+from ._verdict import Evidence, judge, parameters_off, still_moving
 from ._weighted import WeightedDraws, check_count, draw_weighted
 
 
@@ -30,6 +31,7 @@ def check(
     starts_disagree: bool = False,
     others: Sequence[Any] = (),
     history: Mapping[str, Any] | None = None,
+    settling: Settling | None = None,
     mcmc_steps: int = 0,
 ) -> Report:
     """Say whether a fitted q can be believed, with the evidence and what to do next.
@@ -54,6 +56,8 @@ def check(
         others: fits of the same target from other starts or keys (`posterior`s: what has `family`,
             `elbo` and `elbo_std_error`), compared with this one by their symmetric KL.
         history: the record of the fit, judged by `stationarity`.
+        settling: what the iterates of a stochastic fit say (`posterior.settling`). Where they still
+            move, the fit counts as not converged, whatever the optimiser said.
         mcmc_steps: more than 0 runs as many steps of NUTS from 16 draws of q (needs blackjax, and
             some hundred thousand gradients); what they move away from is not "good".
 
@@ -94,6 +98,7 @@ def check(
         check_count(mcmc_steps, "mcmc_steps")
         mcmc_key = jax.random.fold_in(key, 4)
         mcmc = mcmc_probe(target, family, mcmc_key, weighted, num_steps=mcmc_steps)
+    converged = converged and not still_moving(settling)
     evidence = Evidence(weighted, shifts, probe, converged, starts_disagree, mcmc)
     verdict, advice = judge(evidence)
     return Report(
@@ -126,6 +131,7 @@ def check(
         stationarity=stationarity(history or {}),
         start_divergences=divergences[0, 1:],
         mcmc=mcmc,
+        settling=settling,
     )
 
 

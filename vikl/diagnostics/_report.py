@@ -10,6 +10,7 @@ from numpy import ndarray
 from ._agreement import Stationarity
 from ._blackjax import McmcProbe
 from ._bounds import ErrorBounds
+from ._iterates import Settling
 from ._moments import MomentShifts
 from ._probe import ModeProbe
 from ._scores import ScoreChecks
@@ -50,6 +51,8 @@ class Report:
         stationarity: whether the record of the fit stands still.
         start_divergences: symmetric KL of this fit and each other one that was given, nats.
         mcmc: where NUTS went from draws of q, where it was asked for.
+        settling: whether the iterates of a stochastic fit stand still: R-hat, drift and Monte Carlo
+            error of the parameters of q.
 
     Example:
         >>> import jax, jax.numpy as jnp, vikl
@@ -86,6 +89,7 @@ class Report:
     stationarity: Stationarity
     start_divergences: Float[ndarray, " others"]
     mcmc: McmcProbe | None
+    settling: Settling | None = None
 
     @property
     def word(self) -> str:
@@ -115,6 +119,8 @@ class Report:
         rows += [("bounds", _inside(self.bounds)), ("gradients", _inside(self.scores))]
         if self.stationarity.num_cells:
             rows.append(("record", _inside(self.stationarity)))
+        if self.settling is not None:
+            rows.append(("iterates", _inside(self.settling)))
         if len(self.start_divergences):
             apart = ", ".join(f"{v:.2g}" for v in self.start_divergences)
             rows.append(("other starts", f"symmetric KL {apart} nats"))

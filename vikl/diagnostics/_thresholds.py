@@ -61,6 +61,11 @@ NAN_SHARE = 0.01
 #: weights' variance is finite below 0.5. Vehtari et al. (2024), section 3.2.
 SECOND_MOMENT_KHAT = 0.5
 
+#: Iterates whose split R-hat is above this are not stationary. Welandawe et al. (2024), A framework
+#: for improving the reliability of black-box variational inference. (That they move counts where
+#: it is by more than `MEAN_OFF` sds of q between the last two quarters of the run.)
+RHAT = 1.1
+
 #: Nats of ELBO within which another start is a rival, and of symmetric KL above which it is another
 #: distribution (two normals half an sd apart in one coordinate: 0.25; three sds apart: 9).
 #: Calibrated by hand on the mixtures of the tests, where rivals differ by more than 9.

@@ -6,6 +6,7 @@ import numpy as np
 
 from . import _thresholds as limits
 from ._blackjax import McmcProbe
+from ._iterates import Settling
 from ._moments import MomentShifts
 from ._probe import ModeProbe
 from ._weighted import WeightedDraws
@@ -61,6 +62,13 @@ def parameters_off(shifts: MomentShifts) -> tuple[str, ...]:
     size = np.maximum(mean / limits.MEAN_OFF, sd / np.log(limits.SD_OFF_FACTOR))
     size = np.where(np.isnan(size), np.inf, size)
     return tuple(shifts.names[i] for i in np.argsort(-size, kind="stable") if size[i] > 1)
+
+
+def still_moving(settling: Settling | None) -> bool:
+    """Whether the iterates of the fit drifted over its second half, by more than they scatter."""
+    if settling is None:
+        return False
+    return settling.rhat > limits.RHAT and settling.drift > limits.MEAN_OFF
 
 
 def first_look(weighted: WeightedDraws) -> str:

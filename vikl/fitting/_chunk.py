@@ -13,25 +13,28 @@ import numpy as np
 from .._compile import compile_once
 from .._typing import Array, PRNGKey
 from ..target import Target
+from ._iterates import EVERY, Sums, watched
 from ._stochastic import GradientState, StochasticGradient
 
 ROW_LIMIT = 10  # rejected steps in a row before going back to the last good cell
 LONGEST = 16_384  # steps of one chunk
-_BLOCK = 16  # steps whose keys and rows are handled together; small, so that a block stays in cache
+_BLOCK = EVERY  # steps whose keys and rows are handled together; few, so that all stay in cache
 
 
 @compile_once
 def run_chunk(
     algorithm: StochasticGradient,
     state: GradientState,
+    sums: Sums,
     target: Target,
     key: PRNGKey,
     num_steps: Array,
-) -> tuple[GradientState, Array]:
+) -> tuple[GradientState, Sums, Array]:
     """Take up to `num_steps` steps, at most `LONGEST`; stop early where steps keep being rejected.
 
-    Returns the state and a row for each step: what the objective recorded, by name, and 1 where
-    the step was accepted or 0 where it was rejected. Keys are `fold_in(key, step)`.
+    Returns the state, the sums over iterates with those of these steps, and a row for each step:
+    what the objective recorded, by name, and 1 where the step was accepted or 0 where it was
+    rejected. Keys are `fold_in(key, step)`.
     """
     dynamic, static = eqx.partition(state, eqx.is_array)
     first = state.step
@@ -42,11 +45,12 @@ def run_chunk(
         return (dynamic.step < end) & (dynamic.rejected_in_a_row < ROW_LIMIT)
 
     def block(carry: tuple) -> tuple:
-        dynamic, record = carry
+        dynamic, sums, record = carry
         began = dynamic.step
         steps = began + jnp.arange(_BLOCK, dtype=jnp.int32)
         keys = jax.vmap(lambda step: jax.random.fold_in(key, step))(steps)
-        end = jnp.minimum(began + _BLOCK, first + num_steps)
+        # up to a multiple of its length, so that it ends there however chunks are cut
+        end = jnp.minimum((began // _BLOCK + 1) * _BLOCK, first + num_steps)
 
         def body(carry: tuple) -> tuple:
             dynamic, rows = carry
@@ -64,14 +68,15 @@ def run_chunk(
         )
         rejected = dynamic.rejected + jnp.sum(rows[:, -1] == 0, dtype=jnp.int32)
         record = jax.lax.dynamic_update_slice_in_dim(record, rows, began - first, 0)
-        return dynamic._replace(rejected=rejected), record
+        sums = sums.add(watched(dynamic.family), dynamic.step % _BLOCK == 0)
+        return dynamic._replace(rejected=rejected), sums, record
 
-    dynamic, record = jax.lax.while_loop(
+    dynamic, sums, record = jax.lax.while_loop(
         lambda carry: unfinished(carry[0], first + num_steps),
         block,
-        (dynamic, jnp.zeros((LONGEST, width), jnp.float32)),
+        (dynamic, sums, jnp.zeros((LONGEST + _BLOCK, width), jnp.float32)),
     )
-    return eqx.combine(dynamic, static), record
+    return eqx.combine(dynamic, static), sums, record
 
 
 def _row(state: GradientState, info: dict[str, Array]) -> Array:

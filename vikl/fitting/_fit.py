@@ -15,6 +15,7 @@ import optax
 from .._compile import compile_once, record_compiles
 from .._typing import PRNGKey, PyTree
 from ..diagnostics import WeightedDraws
+from ..diagnostics._iterates import settle
 from ..estimators import ScoreFunction
 from ..families import Family, mean
 from ..objectives import Objective, ReverseKL, verdict
@@ -285,7 +286,7 @@ def _fit_by_method(target: Target, family: Any, method: Method, options: _Option
         ending = ending.with_note(_judge_support(Ending("converged", ""), weighted).because)
     return Posterior(
         target, found.family, ending, history, weighted, found.num_gradients, 0.0, 0.0,
-        found.starts, dict(found.details),
+        found.starts, dict(found.details), settle(found.iterates),
     )  # fmt: skip
 
 
@@ -336,7 +337,10 @@ def _fit_stochastically(
         ending = ending.with_note(note)
     per_step = objective.gradients_per_step()
     gradients = loop.steps_taken * per_step + (1 if per_step else 0)  # and the look at the start
-    return Posterior(target, state.family, ending, history, weighted, gradients, 0.0, 0.0)
+    return Posterior(
+        target, state.family, ending, history, weighted, gradients, 0.0, 0.0,
+        settling=settle(loop.iterates(weighted.x.std(axis=0))),
+    )  # fmt: skip
 
 
 # -- judgements

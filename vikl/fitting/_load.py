@@ -12,6 +12,7 @@ import numpy as np
 from .._files import CheckpointError, load_header, load_tree
 from .._typing import PRNGKey
 from ..diagnostics import WeightedDraws
+from ..diagnostics._iterates import Settling
 from ..families import (
     Blocks,
     Family,
@@ -84,6 +85,7 @@ def load(path: str | Path, target: Target, family: Family | None = None) -> Post
         compile_seconds=header["compile_seconds"],
         run_seconds=header["run_seconds"],
         starts=tuple(Start(**start) for start in header["starts"]),
+        settling=Settling(**header["settling"]) if header.get("settling") else None,
         details={k: np.asarray(v) for k, v in header.get("details", {}).items()},
     )
 

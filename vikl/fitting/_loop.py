@@ -20,9 +20,11 @@ import numpy as np
 from .._compile import compile_once
 from .._files import CheckpointError, load_tree, save_tree
 from .._typing import PRNGKey, PyTree
+from ..diagnostics._iterates import Iterates
 from ..target import Target
 from ._callback import Snapshot, call_back
 from ._chunk import LONGEST, ROW_LIMIT, accepted_rows, run_chunk
+from ._iterates import Kept, Sums
 from ._progress import Bar, wants_bar
 from ._status import Ending, plateau
 from ._stochastic import GradientState, StochasticGradient
@@ -42,6 +44,7 @@ class Run:
     history: dict[str, list[float]]
     best_loss: tuple[float, float] = (np.inf, np.inf)
     rollbacks: int = 0
+    kept: Kept = dataclasses.field(default_factory=Kept)
 
 
 @compile_once
@@ -88,6 +91,7 @@ class Loop:
         self.looks = 0  # steps that were taken to look at a state, and thrown away
         state = _initial(algorithm, family, target, key)
         self.run = Run(state, state, {})
+        self.no_sums = Sums.of_none(family)
         self.resumed_from = 0
         if self.checkpoint is not None:
             self._resume()
@@ -121,6 +125,10 @@ class Loop:
             ending = ending.with_note(note)
         return state, ending, {k: np.asarray(v) for k, v in self.run.history.items()}
 
+    def iterates(self, sd: np.ndarray) -> Iterates | None:
+        """Return the iterates of the second half of the run, in units of `sd` (dim,) of q."""
+        return self.run.kept.iterates(self.run.state.family, np.asarray(sd, np.float64))
+
     @property
     def steps_taken(self) -> int:
         """How many steps were evaluated, rejected ones and those after the best state included."""
@@ -138,11 +146,11 @@ class Loop:
             first, end = self._step, cell_end(self._step, self.num_steps)
             state: GradientState = self.run.state
             rows: list[np.ndarray] = []
-            step, row = first, 0
+            step, row, sums = first, 0, self.no_sums
             while step < end and row < ROW_LIMIT:
                 num = min(chunk, end - step, LONGEST)
                 started, before = time.monotonic(), step
-                state, record = self._chunk(state, num)
+                state, sums, record = self._chunk(state, sums, num)
                 # one transfer of all that is looked at, which also waits for the result
                 step, row = (int(v) for v in jax.device_get((state.step, state.rejected_in_a_row)))
                 rows.append(np.asarray(record)[: step - before])
@@ -152,14 +160,14 @@ class Loop:
                 bar.advance(num, self._text())
                 if time.monotonic() - self.began > self.max_seconds:
                     break
-            ending = self._close_cell(state, accepted_rows(rows))
+            ending = self._close_cell(state, accepted_rows(rows), sums)
             if ending is not None:
                 return ending
         return Ending("budget spent", f"all {self.num_steps} steps were taken")
 
-    def _chunk(self, state: GradientState, num: int) -> tuple[GradientState, Any]:
+    def _chunk(self, state: GradientState, sums: Sums, num: int) -> tuple[GradientState, Sums, Any]:
         num_steps = np.asarray(num, np.int32)
-        args = (self.algorithm, state, self.target, self.key, num_steps)
+        args = (self.algorithm, state, sums, self.target, self.key, num_steps)
         self.runner = self.runner or run_chunk.prepare(*args)
         return self.runner(*args)
 
@@ -169,13 +177,14 @@ class Loop:
                 return f"{name} {self.run.history[name][-1]:.4g}"
         return ""
 
-    def _close_cell(self, state: GradientState, rows: np.ndarray) -> Ending | None:
+    def _close_cell(self, state: GradientState, rows: np.ndarray, sums: Sums) -> Ending | None:
         """Record a cell; go back where it failed; decide whether to end."""
         if int(state.rejected_in_a_row) >= ROW_LIMIT or not _all_finite(state.family):
             return self._roll_back(state)
         before, self.run.state = self.run.state, state
         if len(rows):
             self._record(before, state, rows)
+        self.run.kept.add(self._step, sums)
         if self.callback is not None:
             ending = self._call_back(state)
             if ending is not None:
@@ -271,7 +280,7 @@ class Loop:
         if self.runner is None:
             return True
         self.looks += 1
-        _, record = self._chunk(state, 1)
+        *_, record = self._chunk(state, self.no_sums, 1)
         return bool(np.asarray(record)[0, -1] == 1.0)
 
     def _header(self) -> dict[str, Any]:
@@ -292,7 +301,8 @@ class Loop:
             "rollbacks": run.rollbacks,
         }
         try:
-            save_tree(self.checkpoint, (run.state, run.best), header)
+            kept = run.kept.packed(len(self.no_sums.total))
+            save_tree(self.checkpoint, (run.state, run.best, kept), header)
         except OSError as error:
             note = f"the checkpoint could not be written ({error}); the fit went on without it"
             if note not in self.notes:
@@ -302,9 +312,10 @@ class Loop:
 
     def _resume(self) -> None:
         assert self.checkpoint is not None
-        template: PyTree = (self.run.state, self.run.best)
+        blank = self.run.kept.packed(len(self.no_sums.total))
+        template: PyTree = (self.run.state, self.run.best, blank)
         try:
-            (state, best), header = load_tree(self.checkpoint, template)
+            (state, best, kept), header = load_tree(self.checkpoint, template)
         except FileNotFoundError:
             return
         expected = self._header()
@@ -316,8 +327,9 @@ class Loop:
                     "Give another path, or remove the file to start anew."
                 )
         self.run = Run(
-            state, best, header["history"], tuple(header["best_loss"]), header["rollbacks"]
-        )
+            state, best, header["history"], tuple(header["best_loss"]), header["rollbacks"],
+            Kept.unpacked(kept),
+        )  # fmt: skip
         self.resumed_from = int(state.step)
 
 

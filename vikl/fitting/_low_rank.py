@@ -15,7 +15,7 @@ import optax
 
 from .._typing import Array, Scalar
 from ..estimators import StickingTheLanding
-from ..families import Family, LowRankNormal
+from ..families import Family, LowRankNormal, std
 from ..objectives import ReverseKL
 from ..target import Target
 from ._ascent import climb
@@ -79,7 +79,9 @@ class LowRankClimb(Method):
             f"its curvature: a covariance of rank {q.factor.shape[1]} plus a diagonal"
         )
         fitted = LowRankNormal(loc + scale * q.loc, jnp.log(scale) + q.log_scale, q.factor)
-        return Found(fitted, ending, history, evaluate.num_gradients + loop.steps_taken * _DRAWS)
+        used = evaluate.num_gradients + loop.steps_taken * _DRAWS
+        iterates = loop.iterates(np.asarray(std(q)))
+        return Found(fitted, ending, history, used, iterates=iterates)
 
 
 def _start(family: Any, target: Target) -> LowRankNormal:

@@ -8,6 +8,7 @@ import equinox as eqx
 import numpy as np
 
 from .._typing import PRNGKey
+from ..diagnostics._iterates import Iterates
 from ..families import Family, FullRankNormal
 from ..target import Target
 from ._arguments import initial_family
@@ -32,7 +33,8 @@ class Request(NamedTuple):
 class Found(NamedTuple):
     """What a method found.
 
-    `details` has arrays by name that a family cannot hold, such as a corrected covariance.
+    `details` has arrays by name that a family cannot hold, such as a corrected covariance;
+    `iterates` are those of a stochastic loop.
     """
 
     family: Family
@@ -41,6 +43,7 @@ class Found(NamedTuple):
     num_gradients: int
     starts: tuple[Start, ...] = ()
     details: Mapping[str, np.ndarray] = {}
+    iterates: Iterates | None = None
 
 
 class Method(eqx.Module):

@@ -16,6 +16,7 @@ from .._compile import compile_once
 from .._files import save_tree
 from .._typing import Array, Float, PRNGKey, PyTree, Scalar
 from ..diagnostics import WeightedDraws
+from ..diagnostics._iterates import Settling
 from ..diagnostics._linear_response import linear_response_cov
 from ..families import Blocks, Family, MeanFieldNormal, cov, mean, std
 from ..target import Target
@@ -57,6 +58,7 @@ class Posterior:
         run_seconds: spent otherwise.
         starts: where each start of the automatic method ended.
         details: arrays by name that a named method found beyond the family.
+        settling: whether the iterates of a stochastic fit stood still over the second half.
 
     Example:
         >>> import jax, jax.numpy as jnp, vikl
@@ -78,6 +80,7 @@ class Posterior:
     run_seconds: float
     starts: tuple[Start, ...] = ()
     details: dict[str, np.ndarray] = dataclasses.field(default_factory=dict)
+    settling: Settling | None = None
 
     # -- the distribution
 
@@ -192,7 +195,7 @@ class Posterior:
         report = diagnostics.check(
             self.target, self.family, check_key(key), num_draws=num_draws,
             converged=self.ending.status == "converged", history=self.history,
-            others=others, mcmc_steps=mcmc_steps,
+            settling=self.settling, others=others, mcmc_steps=mcmc_steps,
         )  # fmt: skip
         self.__dict__["_report"] = report  # remembered, as a cached property is
         return report
@@ -275,6 +278,7 @@ class Posterior:
             "history": {k: v.tolist() for k, v in self.history.items()},
             "starts": [dataclasses.asdict(start) for start in self.starts],
             "details": {k: np.asarray(v).tolist() for k, v in self.details.items()},
+            "settling": None if self.settling is None else dataclasses.asdict(self.settling),
             "num_draws": self.weighted.num_draws,
         }
         weighted = (self.weighted.x, self.weighted.log_p, self.weighted.log_q)

@@ -12,7 +12,9 @@ import optax
 
 from .._compile import compile_once
 from .._typing import Array, PRNGKey, PyTree
+from ..diagnostics._iterates import Iterates
 from ..families import Family, std
+from ..fitting._iterates import of_window
 from ..fitting._journal import Journal
 from ..fitting._status import Ending
 from ..fitting._stochastic import GradientState, StochasticGradient
@@ -193,7 +195,7 @@ class Runner:
         self.rule, self.target, self.key, self.journal = rule, target, key, journal
         self.algorithm = StochasticGradient(objective, rated(optax.adam(1.0)))
         self.state = _initial(self.algorithm, family)
-        self.average = family
+        self.average, self.window = family, np.zeros((0, 0))
         self.history: dict[str, list[float]] = {}
         self.names: list[str] = []  # of what a step records, where there is a journal
         self.steps = 0
@@ -293,7 +295,15 @@ class Runner:
         return state, answer[len(old)], dict(zip(self.names, answer[len(old) + 1 :], strict=True))
 
     def _set_average(self, window: np.ndarray) -> None:
+        self.window = window
         self.average = _unflatten(window.mean(axis=0), self.state.family)
+
+    @property
+    def iterates(self) -> Iterates | None:
+        """What the latest average was taken over."""
+        if len(self.window) < self.rule.fewest / 2:
+            return None
+        return of_window(self.state.family, np.asarray(std(self.average)), self.window)
 
     def _judge(self, rates: np.ndarray, costs: np.ndarray, gains: np.ndarray) -> Ending | None:
         """Predict what the next phase would gain and cost."""

@@ -9,8 +9,9 @@ import jax
 import numpy as np
 import optax
 
+from ..diagnostics._iterates import Iterates
 from ..estimators import StickingTheLanding
-from ..families import Family, FullRankNormal
+from ..families import Family, FullRankNormal, std
 from ..fitting._arguments import initial_family
 from ..fitting._callback import Snapshot
 from ..fitting._loop import Loop
@@ -124,16 +125,17 @@ class StochasticVI(Method):
             objective = objective.prepare(target)
         family = initial_family(target, given)
         if isinstance(self.stop, Raabbvi):
-            steps, family, ending, history = self._phases(target, objective, family, request, back)
+            took = self._phases(target, objective, family, request, back)
         else:
-            steps, family, ending, history = self._loop(target, objective, family, request, back)
+            took = self._loop(target, objective, family, request, back)
+        steps, family, ending, history, iterates = took
         used = steps * objective.gradients_per_step()
         starts = ()
         if begun is not None:
             used, starts = used + begun.num_gradients, begun.starts
             for note in begun.ending.notes:
                 ending = ending.with_note(note)
-        return Found(back(family), ending, history, used, starts)
+        return Found(back(family), ending, history, used, starts, iterates=iterates)
 
     def _check_whitened(self, objective: Objective, target: Target, given: Any) -> Objective:
         if jax.tree.leaves(eqx.filter(objective, eqx.is_array)):
@@ -156,7 +158,7 @@ class StochasticVI(Method):
 
     def _loop(
         self, target: Target, objective: Objective, family: Family, request: Request, back: Callable
-    ) -> tuple[int, Family, Ending, dict]:
+    ) -> tuple[int, Family, Ending, dict, Iterates | None]:
         num_steps = request.num_steps or self.num_steps
         optimizer = self.optimizer
         if optimizer is None:
@@ -171,11 +173,12 @@ class StochasticVI(Method):
             checkpoint=None if request.journal is None else request.journal.steps,
         )  # fmt: skip
         state, ending, history = loop.go()
-        return loop.steps_taken, averaged_family(state), ending, history
+        q = averaged_family(state)
+        return loop.steps_taken, q, ending, history, loop.iterates(np.asarray(std(q)))
 
     def _phases(
         self, target: Target, objective: Objective, family: Family, request: Request, back: Callable
-    ) -> tuple[int, Family, Ending, dict]:
+    ) -> tuple[int, Family, Ending, dict, Iterates | None]:
         assert isinstance(self.stop, Raabbvi)
         num_steps = request.num_steps or max(self.num_steps, 20_000)
         runner = Runner(self.stop, objective, target, family, request.key, request.journal)
@@ -188,7 +191,7 @@ class StochasticVI(Method):
         if rejected:
             ending = ending.with_note(f"{rejected} steps were not finite and were rejected")
         history = {name: np.asarray(values) for name, values in runner.history.items()}
-        return runner.steps, runner.average, ending, history
+        return runner.steps, runner.average, ending, history, runner.iterates
 
 
 def _same(family: Family) -> Family:
