@@ -183,6 +183,11 @@ def rows_target():
     )  # fmt: skip
 
 
+def steps_target():
+    """Return a target whose gradient is zero wherever there is one: the loop takes over."""
+    return vikl.Target.from_density(lambda x: -0.5 * jnp.sum(jnp.round(x) ** 2), jnp.zeros(1))
+
+
 #: What runs without an optimizer but is no method of `vikl.methods`' own (those are in
 #: tests/test_laws_methods.py), and the one that stops by its own rule.
 AUTOMATIC = {
@@ -190,6 +195,7 @@ AUTOMATIC = {
     "mixture": {"family": NormalMixture, "num_starts": 8},
     "low rank": {"family": LowRankNormal, "num_steps": 60},
     "minibatch": {"target": rows_target},
+    "no gradient": {"target": steps_target, "num_steps": 60},
     "Raabbvi": {"method": StochasticVI(whiten=None, stop=Raabbvi(fewest=40))},
 }
 
