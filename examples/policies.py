@@ -3,14 +3,16 @@
     python examples/policies.py           # numbers, and a figure into figures/
     python examples/policies.py --quick   # fewer steps
 
-On a bandit with three arms: the exact best policy within a KL ball (an exponential tilt), TRPO's
-natural-gradient step, whose quadratic model oversteps the ball until the line search shortens it,
-and a penalty with PPO's adaptive coefficient, which only hovers around the target. Then what
-happens to the KL of a language model when its sampled estimate is differentiated the wrong way.
+On a bandit with three arms: the exact best policy within a KL ball, for both directions of KL;
+TRPO's natural-gradient step, whose quadratic model oversteps the ball until the line search
+shortens it; and a penalty with PPO's adaptive coefficient, which only hovers around the target.
+Then what happens to the KL of a language model when its sampled estimate is differentiated the
+wrong way.
 
 "Keep KL ≤ ε" is the rule of TRPO. PPO has no such constraint: it clips, or adapts a penalty.
 """
 
+import functools
 import itertools
 import textwrap
 
@@ -29,14 +31,24 @@ ADVANTAGES = jnp.array([1.0, 0.0, -0.4])
 RADIUS = 0.01
 
 
+#: direction of the ball: how it is written; multiplier, policy and π·A by 40-digit root finding
+EXACT = {
+    "new||old": ("KL(π‖old)", 0.2548807285, (0.2556082506, 0.2971480148, 0.4472437345),
+                 0.0767107568),
+    "old||new": ("KL(old‖π)", 0.3135509396, (0.2577787985, 0.2943686354, 0.4478525661),
+                 0.0786377720),
+}  # fmt: skip
+
+
 def one_step():
-    """Print the exact step and TRPO's beside their references."""
-    exact = losses.tilted_policy(OLD, ADVANTAGES, RADIUS)
-    heading("the exact step: max π·A with KL(π‖old) ≤ 0.01")
-    beside("multiplier β", float(exact.multiplier), 0.2548807285)
-    for i, reference in enumerate((0.2556082506, 0.2971480148, 0.4472437345)):
-        beside(f"probability of arm {i + 1}", float(exact.probabilities[i]), reference)
-    beside("π·A", float(exact.probabilities @ ADVANTAGES), 0.0767107568)
+    """Print the exact steps and TRPO's beside their references."""
+    for direction, (words, multiplier, policy, value) in EXACT.items():
+        exact = losses.tilted_policy(OLD, ADVANTAGES, RADIUS, direction=direction)
+        heading(f"the exact step: max π·A with {words} ≤ 0.01")
+        beside("multiplier β", float(exact.multiplier), multiplier)
+        for i, reference in enumerate(policy):
+            beside(f"probability of arm {i + 1}", float(exact.probabilities[i]), reference)
+        beside("π·A", float(np.dot(exact.probabilities, ADVANTAGES)), value)
     step = trpo(jnp.log(OLD), RADIUS)
     heading("TRPO's step with KL(old‖π) ≤ 0.01")
     beside("KL of the whole natural-gradient step: too far", float(step.proposed_kl), 0.0105264829)
@@ -53,6 +65,7 @@ def surrogate(logits):
     return -jax.nn.softmax(logits) @ ADVANTAGES
 
 
+@jax.jit
 def trpo(logits, radius):
     """One step of TRPO on the bandit."""
     still = jax.lax.stop_gradient(logits)
@@ -61,42 +74,46 @@ def trpo(logits, radius):
     )
 
 
-def penalised(logits, coefficient, inner=40, rate=0.5):
-    """Minimise the loss plus a penalty on KL(old‖new) by gradient steps."""
+@jax.jit
+def penalised(logits, state, inner=40, rate=0.5):
+    """Lower the loss plus a penalty on KL(old‖new) by gradient steps, and adapt the penalty."""
+    moved = lambda z: vikl.kl.categorical_logits(logits, z)
+    slope = jax.grad(lambda z: surrogate(z) + state.coefficient * moved(z))
+    new = jax.lax.fori_loop(0, inner, lambda _, z: z - rate * slope(z), logits)
+    return new, PENALTY.update(state, moved(new)), -surrogate(new), moved(new)
 
-    def loss(z):
-        return surrogate(z) + coefficient * vikl.kl.categorical_logits(logits, z)
 
-    return jax.lax.fori_loop(0, inner, lambda _, z: z - rate * jax.grad(loss)(z), logits)
+PENALTY = losses.AdaptivePenalty(target=RADIUS)
 
 
-def runs(num_steps, radius=RADIUS):
-    """Return the expected advantage and KL(old‖new) of every update, for each method."""
-    penalty = losses.AdaptivePenalty(target=radius)
+def runs(num_steps):
+    """Return expected advantage and KL(old‖new) of every update, (updates, 2), for each method."""
 
-    def by_trpo(z, _):
-        step = trpo(z, radius)
-        return step.params, (-step.loss, step.kl, step.kl)
+    def by_tilt(policy):
+        found = losses.tilted_policy(policy, ADVANTAGES, RADIUS, direction="old||new")
+        return found.probabilities, (np.dot(found.probabilities, ADVANTAGES), found.kl)
 
-    def by_tilt(z, _):
-        found = losses.tilted_policy(jax.nn.softmax(z), ADVANTAGES, radius)
-        new = jnp.log(found.probabilities)
-        return new, (-surrogate(new), found.kl, found.kl)
+    def by_trpo(z):
+        step = trpo(z, RADIUS)
+        return step.params, (-step.loss, step.kl)
 
-    def by_penalty(carry, _):
-        z, state = carry
-        new = penalised(z, state.coefficient)
-        moved = vikl.kl.categorical_logits(z, new)
-        after = penalty.update(state, moved)
-        return (new, after), (-surrogate(new), moved, state.coefficient)
+    def by_penalty(carry):
+        z, state, value, moved = penalised(*carry)
+        return (z, state), (value, moved)
 
-    z = jnp.log(OLD)
-    scan = lambda f, start: [np.asarray(x) for x in jax.lax.scan(f, start, length=num_steps)[1]]
-    return {
-        "exact tilt": scan(by_tilt, z),
-        "TRPO": scan(by_trpo, z),
-        "PPO, adaptive penalty": scan(by_penalty, (z, penalty.init(1.0))),
+    starts = {
+        "exact step": (by_tilt, OLD),
+        "TRPO": (by_trpo, jnp.log(OLD)),
+        "PPO, adaptive penalty": (by_penalty, (jnp.log(OLD), PENALTY.init(1.0))),
     }
+    found = {}
+    for name, (update, carry) in starts.items():
+        rows = []
+        for _ in range(num_steps):
+            carry, row = update(carry)
+            rows.append([float(x) for x in row])
+        found[name] = np.array(rows)
+    return found
 
 
 # --- KL per token: value and gradient ---
@@ -135,35 +152,42 @@ def best_worth():
     return PRICE * jax.scipy.special.logsumexp(log_probs(REFERENCE).sum(-1) + REWARD / PRICE)
 
 
-def learn(way, num_steps, rate=1.0):
-    """Climb by the mean gradient over all texts; return what is lacking after each step."""
+@functools.partial(jax.jit, static_argnums=0)
+def learn(num_steps, rate=1.0):
+    """Climb by the mean gradient over all texts; return what is lacking after each step, by way."""
     q = log_probs(REFERENCE)
 
-    def loss(params, weights):
+    def loss(params, weights, way):
         p = log_probs(params)
         return (weights * (PRICE * way(p, q).sum(-1) - REWARD * p.sum(-1))).sum()
 
     def step(params, _):
-        weights = jnp.exp(log_probs(params).sum(-1))
-        params = params - rate * jax.grad(loss)(params, weights)
-        return params, best_worth() - worth(params)
+        for name, way in WAYS.items():
+            weights = jnp.exp(log_probs(params[name]).sum(-1))
+            slope = jax.grad(loss)(params[name], weights, way)
+            params = params | {name: params[name] - rate * slope}
+        return params, {name: best_worth() - worth(p) for name, p in params.items()}
 
-    return jax.lax.scan(step, REFERENCE, length=num_steps)[1]
+    return jax.lax.scan(step, dict.fromkeys(WAYS, REFERENCE), length=num_steps)[1]
 
 
 def spread():
     """Print bias and spread of the three values beside the published ones, by quadrature."""
     heading("estimates of KL(N(0, 1)‖N(0.1, 1)) = 0.005 from one draw")
-    x = jnp.linspace(-9, 9, 20_001)
-    weight = jnp.exp(-0.5 * x**2) / jnp.exp(-0.5 * x**2).sum()
-    d = 0.005 - 0.1 * x  # log p − log q
     references = ((0.0, 20.0), (0.0025, 1.4177), (0.0, 1.4166))
-    for member, (bias, sd) in zip((K1(), K2(), K3()), references):
-        name, v = type(member).__name__.lower(), member.values(d)
-        mean = float((weight * v).sum())
-        deviation = float(jnp.sqrt((weight * (v - mean) ** 2).sum()))
-        beside(f"{name}: bias / KL", mean / 0.005 - 1, bias, digits=4)
-        beside(f"{name}: standard deviation / KL", deviation / 0.005, sd, digits=4)
+
+    @jax.jit
+    def moments():
+        x = jnp.linspace(-9, 9, 20_001)
+        weight = jnp.exp(-0.5 * x**2) / jnp.exp(-0.5 * x**2).sum()
+        d = 0.005 - 0.1 * x  # log p − log q
+        values = jnp.stack([member.values(d) for member in (K1(), K2(), K3())])
+        mean = values @ weight
+        return mean, jnp.sqrt((values - mean[:, None]) ** 2 @ weight)
+
+    for name, mean, sd, (bias, deviation) in zip(("k1", "k2", "k3"), *moments(), references):
+        beside(f"{name}: bias / KL", float(mean) / 0.005 - 1, bias, digits=4)
+        beside(f"{name}: standard deviation / KL", float(sd) / 0.005, deviation, digits=4)
 
 
 def draw(found, ways, folder):
@@ -183,9 +207,10 @@ def draw(found, ways, folder):
     axes[0].set_title("TRPO: the quadratic model oversteps ε")
     axes[0].legend(loc="upper left", bbox_to_anchor=(0.05, 1.0))
     looks = ((BLUE, "-"), (ORANGE, "--"), (GREEN, "-."))
-    for (name, (value, moved, _)), (color, style) in zip(found.items(), looks):
-        axes[1].plot(np.arange(1, len(value) + 1), value, color=color, ls=style, label=name)
-        axes[2].plot(np.arange(1, len(value) + 1), moved, color=color, ls=style, label=name)
+    for (name, rows), (color, style) in zip(found.items(), looks):
+        updates = np.arange(1, len(rows) + 1)
+        axes[1].plot(updates, rows[:, 0], color=color, ls=style, label=name)
+        axes[2].plot(updates, rows[:, 1], color=color, ls=style, label=name)
     axes[1].axhline(1.0, color=EDGE, ls=":")
     axes[1].text(25, 0.985, "greedy policy", ha="right", va="top", fontsize=8)
     axes[1].set(xlabel="update", ylabel="expected advantage π·A")
@@ -194,7 +219,7 @@ def draw(found, ways, folder):
     axes[2].axhline(RADIUS, color=INK, ls=":", lw=1)
     axes[2].set_yscale("log")
     axes[2].set(xlabel="update", ylabel="KL(old‖new) of the update (nats)", ylim=(1e-4, 1))
-    axes[2].text(len(value), RADIUS * 1.08, "target ε", ha="right", va="bottom", fontsize=8)
+    axes[2].text(len(updates), RADIUS * 1.08, "target ε", ha="right", va="bottom", fontsize=8)
     axes[2].set_title("TRPO stays below ε; a penalty hovers around it")
     styles = ((EDGE, ":"), (PURPLE, "-."), (BLUE, "--"), (GREEN, "-"))
     for (name, curve), (color, style) in zip(ways.items(), styles):
@@ -212,10 +237,9 @@ def main(argv=None):
     spread()
     found = runs(15 if args.quick else 25)
     print("\nafter all updates: expected advantage, largest KL of an update / ε")
-    for name, (value, moved, _) in found.items():
-        print(f"  {name:<26}{value[-1]:.4f}   {moved.max() / RADIUS:.3f}")
-    num_steps = 60 if args.quick else 600
-    ways = {name: np.asarray(learn(way, num_steps)) for name, way in WAYS.items()}
+    for name, rows in found.items():
+        print(f"  {name:<26}{rows[-1, 0]:.4f}   {rows[:, 1].max() / RADIUS:.3f}")
+    ways = {name: np.asarray(curve) for name, curve in learn(60 if args.quick else 600).items()}
     print(
         "\na language model of two tokens, reward − 0.5 KL(policy‖reference): short of the best by"
     )

@@ -79,7 +79,9 @@ def _policy(make: Callable) -> Call:
 
 
 def _tilted(a, b):
-    return losses.tilted_policy(jax.nn.softmax(a, -1), b, 0.05).gain
+    p = jax.nn.softmax(a, -1)
+    ball = losses.tilted_policy(p, b, 0.05, direction="old||new")
+    return losses.tilted_policy(p, b, 0.05).gain + 3 * ball.gain
 
 
 def _penalised(a):

@@ -311,7 +311,7 @@ def test_what_the_examples_claim_holds_in_quick_mode_too(runs):
     teacher, by_labels, distilled = (float(a) for a in accuracy)
     assert teacher > 0.95
     assert distilled > by_labels + 0.04
-    largest = re.findall(r"^  (exact tilt|TRPO|PPO).* (\d+\.\d+)$", text["policies"], re.M)
+    largest = re.findall(r"^  (exact step|TRPO|PPO).* (\d+\.\d+)$", text["policies"], re.M)
     assert float(dict(largest)["TRPO"]) <= 1.0005
     assert float(dict(largest)["PPO"]) > 1.05  # a penalty is no constraint
     short = dict(re.findall(r"^  (.*?)  +\d\.\d+ at first, (\d\.\d+)", text["policies"], re.M))

@@ -68,6 +68,9 @@ FAULTS = {
     "tilt": (lambda: losses.tilted_policy(P * 2, Q, 0.1), ValueError, "`probabilities`"),
     "advantages": (lambda: losses.tilted_policy(P, Q * NAN, 0.1), ValueError, "`advantages`"),
     "radius": (lambda: losses.tilted_policy(P, Q, -0.1), ValueError, "`max_kl`.*positive"),
+    "turned round": (
+        lambda: losses.tilted_policy(P, Q, 0.1, direction="forward"),
+        ValueError, r"`direction`.*new\|\|old.*old\|\|new.*forward"),
     "trust radius": (lambda: _step(max_kl=0.0), ValueError, "`max_kl`.*positive"),
     "damping": (lambda: _step(damping=-1.0), ValueError, "`damping`.*zero or positive"),
     "shrink": (lambda: _step(shrink=1.5), ValueError, "`shrink`.*between 0 and 1"),

@@ -106,34 +106,41 @@ def test_the_penalty_has_ends_and_is_not_spoilt_by_nan():
 # --- the bandit ---
 
 
-def tilt(p, a, radius):
+def tilt(p, a, radius, direction):
     """The multiplier and the policy, by 30-digit root finding."""
     with mp.workdps(30):
         p, a = [mp.mpf(str(x)) for x in p], [mp.mpf(str(x)) for x in a]
 
         def policy(beta):
-            w = [x * mp.exp(beta * y) for x, y in zip(p, a)]
+            if direction == "new||old":
+                w = [x * mp.exp(beta * y) for x, y in zip(p, a)]
+            else:
+                w = [x / (1 + beta * (max(a) - y)) for x, y in zip(p, a)]
             return [x / sum(w) for x in w]
 
-        low, high = mp.mpf("1e-6"), mp.mpf(300)
+        def moved(beta):
+            return kl(policy(beta), p) if direction == "new||old" else kl(p, policy(beta))
+
+        low, high = mp.mpf("1e-6"), mp.mpf("1e6")
         for _ in range(110):
             beta = (low + high) / 2
-            near = kl(policy(beta), p) < mp.mpf(str(radius))
+            near = moved(beta) < mp.mpf(str(radius))
             low, high = (beta, high) if near else (low, beta)
         return beta, policy(beta)
 
 
+@pytest.mark.parametrize("direction", ["new||old", "old||new"])
 @pytest.mark.parametrize(
     ("p", "a", "radius"),
     [
         ((0.2, 0.3, 0.5), (1.0, 0.0, -0.4), 0.01),
         ((0.2, 0.3, 0.5), (1.0, 0.0, -0.4), 1.5),  # nearly greedy: -log 0.2 is 1.609
-        ((0.001, 0.999), (0.25, 0.0), 1.0),
+        ((0.001, 0.499, 0.5), (0.25, 0.0, 0.0), 1.0),
     ],
 )
-def test_the_exact_trust_region_step(p, a, radius, dtype):
-    beta, policy = tilt(p, a, radius)
-    found = losses.tilted_policy(jnp.array(p), jnp.array(a), radius)
+def test_the_exact_trust_region_step(p, a, radius, direction, dtype):
+    beta, policy = tilt(p, a, radius, direction)
+    found = losses.tilted_policy(jnp.array(p), jnp.array(a), radius, direction=direction)
     near = 1e-10 if dtype == np.float64 else 1e-5
     assert float(found.multiplier) == pytest.approx(float(beta), rel=near)
     np.testing.assert_allclose(found.probabilities, [float(x) for x in policy], rtol=10 * near)
@@ -144,13 +151,18 @@ def test_the_exact_trust_region_step(p, a, radius, dtype):
 
 def test_no_policy_within_the_region_is_better(float64):
     p, a, radius = np.array([0.2, 0.3, 0.5]), np.array([1.0, 0.0, -0.4]), 0.01
-    best = float(losses.tilted_policy(jnp.array(p), jnp.array(a), radius).gain)
     others = np.random.default_rng(0).dirichlet(60 * p, 20_000)
-    inside = (others * np.log(others / p)).sum(1) <= radius
-    assert inside.sum() > 500
-    gains = (others[inside] - p) @ a
-    assert gains.max() <= best + 1e-12
-    assert gains.max() > 0.9 * best  # the search came near
+    gains = (others - p) @ a
+    balls = {
+        "new||old": (others * np.log(others / p)).sum(1),
+        "old||new": (p * np.log(p / others)).sum(1),
+    }
+    for direction, moved in balls.items():
+        best = losses.tilted_policy(jnp.array(p), jnp.array(a), radius, direction=direction)
+        inside = moved <= radius
+        assert inside.sum() > 500
+        assert gains[inside].max() <= float(best.gain) + 1e-12
+        assert gains[inside].max() > 0.9 * float(best.gain)  # the search came near
 
 
 def test_a_wide_region_holds_the_greedy_policy_and_equal_advantages_stay():
@@ -163,9 +175,23 @@ def test_a_wide_region_holds_the_greedy_policy_and_equal_advantages_stay():
     still = losses.tilted_policy([0.2, 0.8], [3.0, 3.0], 0.1)
     np.testing.assert_allclose(still.probabilities, [0.2, 0.8], rtol=1e-6)
     assert (still.multiplier, still.kl) == (0, 0)
-    barred = losses.tilted_policy([0.5, 0.5, 0.0], [0.0, 1.0, 1e6], 0.01)
-    assert barred.probabilities[2] == 0
-    assert float(barred.kl) == pytest.approx(0.01, rel=1e-5)
+    for direction in ("new||old", "old||new"):
+        barred = losses.tilted_policy([0.5, 0.5, 0.0], [0.0, 1.0, 1e6], 0.01, direction=direction)
+        assert barred.probabilities[2] == 0
+        assert float(barred.kl) == pytest.approx(0.01, rel=1e-5)
+
+
+def test_the_ball_of_trpo_never_holds_the_greedy_policy():
+    """However wide: the constraint is met, though what is left of an action may be no float."""
+    wide = losses.tilted_policy([0.2, 0.3, 0.5], [1.0, 0.0, -0.4], 30.0, direction="old||new")
+    assert float(wide.kl) == pytest.approx(30, rel=1e-5)
+    assert 1e15 < wide.multiplier < INF
+    assert (wide.probabilities > 0).all()
+    rare = losses.tilted_policy([1 - 1e-7, 1e-7, 0], [1.0, 0.0, 2.0], 1.0, direction="old||new")
+    assert float(rare.kl) == pytest.approx(1, rel=1e-5)
+    assert (rare.multiplier, rare.probabilities[0]) == (INF, 1)
+    still = losses.tilted_policy([0.2, 0.8, 0], [3.0, 3.0, 4.0], 0.1, direction="old||new")
+    assert (still.multiplier, still.kl) == (0, 0)
 
 
 # --- the step of TRPO ---

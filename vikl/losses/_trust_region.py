@@ -124,6 +124,9 @@ def trust_region_step(
     constraint (`proposed_kl` says by how much), so it is shortened until the true KL is within
     `max_kl` and the loss is lower; if that never happens the parameters stay.
 
+    It differentiates `loss` and `kl`, and is not itself differentiable in reverse mode: conjugate
+    gradients and line search are loops that stop on evidence, and `jax.grad` through them raises.
+
     Args:
         loss: from parameters to the scalar to lower, for example minus the mean of
             `ratio * advantage`.
