@@ -10,6 +10,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from _models import MODELS
 from _problems import Problem
 from jax.nn import log_sigmoid
 from jax.scipy.special import logsumexp
@@ -353,5 +354,5 @@ SIMULATED: tuple[Callable[[], Problem], ...] = (
 
 
 def simulated() -> list[Problem]:
-    """Return all of them."""
-    return [make() for make in SIMULATED]
+    """Return all of them, and those of `_models.py`."""
+    return [make() for make in (*SIMULATED, *MODELS)]

@@ -6,16 +6,30 @@ from collections.abc import Callable
 import numpy as np
 
 from ._ascent import Evaluate
-from ._natural import FULL, Ascent, Moments, Round, Row, Shape, draw_noise, summarize
+from ._leap import Leap
+from ._natural import (
+    FULL,
+    Ascent,
+    Moments,
+    Round,
+    Row,
+    Shape,
+    draw_directions,
+    draw_noise,
+    summarize,
+)
 from ._pool import Pool
 
 _FULL_STEPS = 24  # unit steps first: a normal target is exact after one
 _FAR_NATS = 1.0  # where the gain is more, they go on
+_WILD = 2.0  # growth of the gain over a step that was too long, whatever the ELBO says
 _FULL_STEPS_AT_LEAST = 2
 _SLOWEST, _FASTEST = 0.5, 2.5  # shorter steps where noisy, longer while they keep their way
+_STRAIGHT = 2  # rounds that kept their way, before a leap
 _FEWEST, _GROWTH = 4, 1.25  # rounds in a pool when it is first solved, and its growth between
 _SOLVED = 0.01  # of the tolerance: how far a pool is solved, which costs no gradients
 _GROUP = 8  # rounds whose draws are matched together in the pool
+FRAMED = 32  # dimensions from which on a round may be a single frame of directions
 _AGREE = 8  # rounds that have a say in whether the pool is right
 _FAILURES = 10  # shorter and shorter steps in a row that did not improve the ELBO
 
@@ -44,7 +58,9 @@ class _Noise:
         self.rng, self.num, self.dim = rng, num, dim
         self.pool: list[np.ndarray] = []
 
-    def draw(self, pooled: bool) -> np.ndarray:
+    def draw(self, pooled: bool, framed: bool) -> np.ndarray:
+        if framed:
+            return draw_directions(self.rng, self.dim)
         if not pooled:
             return draw_noise(self.rng, self.num, self.dim, matched=True)
         if not self.pool:
@@ -62,6 +78,7 @@ def ascend(
     *,
     num_draws: int,
     shape: Shape = FULL,
+    framed: bool = True,
     pool: Pool | None = None,
     first_count: int = 0,
     watch: Watch | None = None,
@@ -72,11 +89,14 @@ def ascend(
     keep their direction. A step whose ELBO is worse than the best by more than its error is taken
     back and a quarter of it tried. When the gain is no longer clear of its noise, all further
     draws are pooled, and q is where the natural gradient over the pool vanishes, until sampling
-    noise costs it less than `goal.fine` nats. `watch`, called after each round with q, the
-    gradients used so far and what was seen, stops the run by returning True. `pool` goes on from an
-    earlier run's.
+    noise costs it less than `goal.fine` nats. Where rounds keep their direction, or the pool's
+    solution lies beyond its draws, q leaps along the line that it came. `framed` lets a round far
+    from the end be a single frame of 2·dim directions: not where values are noisy. `watch`, called
+    after each round with q, the gradients used so far and what was seen, stops the run by returning
+    True. `pool` goes on from an earlier run's.
     """
     run = _Run(evaluate, q, rng, goal, num_draws, shape, first_count, watch)
+    run.framed = run.framed and framed
     run.pool = Pool(shape) if pool is None else pool
     return run.go()
 
@@ -90,6 +110,7 @@ class _Run:
         self.num_draws, self.used, self.watch = num_draws, first_count, watch
         self.noise = _Noise(rng, num_draws, dim)
         self.trust, self.widest = dim / 4 + 1.0, 1.0 * dim + 2.0
+        self.framed = dim >= FRAMED and num_draws >= 4 * dim  # on the way, half the draws do
         # a sum of n squared noises is within this factor of its mean
         self.doubt = 1 + 6 * float(np.sqrt(2 / shape.count(dim)))
         self.pool = Pool(shape)
@@ -100,18 +121,25 @@ class _Run:
         self.best_round: Round | None = None
         self.failures, self.speed = 0, 1.0
         self.before: Round | None = None
+        self.trail: list[Moments] = []  # where the steps that kept their way came from
+        self.leap: Leap | None = None
+        self.launch, self.reach = 0.0, 1.0  # the slope where it began; ways so far that it is long
+        self.lost = False  # whether the pool's solution lies beyond what its draws can vouch for
         self.history: list[Row] = []
 
     def go(self) -> Ascent:
         """Run to an ending."""
-        for _ in range(self.goal.max_rounds):
-            noise = self.noise.draw(len(self.pool) > 0)
+        last = self.used + self.goal.max_rounds * self.num_draws
+        while self.used < last:
+            noise = self.noise.draw(len(self.pool) > 0, self.framed)
             values, gradients = self.evaluate(self.q.mean + noise @ self.q.scale.T)
             seen = summarize(values, gradients, self.q, noise, self.shape)
-            self.used += self.num_draws
+            self.used += len(noise)
             self.history.append(Row(self.used, seen.elbo, seen.elbo_std_error, self.q.entropy))
             if self.watch is not None and self.watch(self.q, self.used, seen):
                 return self._result(False, "stopped by the caller")
+            if self.leap is not None and self._landed(seen):
+                continue
             if self.best_round is not None and _worse(seen, self.best_round):
                 if not self._retreat():
                     return self._result(False, "no step improved the ELBO")
@@ -124,7 +152,7 @@ class _Run:
             self._solve(last=True)
         pooled, coarse = self.pooled, self.goal.coarse
         settled = pooled is not None and pooled.noise < coarse and pooled.gain < coarse
-        if settled and self._agrees():
+        if settled and not self.lost and self._agrees():
             return self._result(True, _SETTLED)
         return self._result(False, "the budget is spent")
 
@@ -149,19 +177,55 @@ class _Run:
         """Step on from a round that is not worse, where it says clearly where to."""
         if self.best_round is None or seen.elbo > self.best_round.elbo:
             self.best, self.best_round, self.failures = self.q, seen, 0
-        self.trust = min(2 * self.trust, self.widest)
         rounds, before, self.before = len(self.history) - 1, self.before, seen
+        if before is None or seen.gain < before.gain:
+            self.trust = min(2 * self.trust, self.widest)
+        elif seen.gain > _WILD * before.gain:  # a higher ELBO, but a worse place to go on from
+            self.trust = max(self.trust / 2, 1.0)
+        overlap = seen.overlap(before) if before is not None else 0.0
         # matched draws have less noise than their halves say, so at first it is ignored
-        noise = 0.0 if rounds < _FULL_STEPS_AT_LEAST else seen.noise
+        ignored = rounds < _FULL_STEPS_AT_LEAST or self.framed
+        noise = 0.0 if ignored else seen.noise
         clear = seen.gain > max(self.goal.fine, self.doubt * noise)
         long = rounds >= _FULL_STEPS and seen.gain < _FAR_NATS
+        if self.framed and (rounds >= 2 * _FULL_STEPS or seen.gain < _FAR_NATS):
+            self.framed = False
+            return True  # look again, with draws that know their noise
         if len(self.pool) or long or not clear:
             return False
-        overlap = seen.overlap(before) if before is not None else 0.0
         same = before is not None and overlap > 0.6 * np.sqrt(seen.gain * before.gain)
         self.speed = min(1.3 * self.speed, _FASTEST) if same else 1.0
         rate = self.speed * max(1 - noise / seen.gain, _SLOWEST)
-        self.q = self.shape.update(self.q, seen, rate, self.trust)
+        self.trail = [*self.trail, self.q] if same else [self.q]
+        new = self.shape.update(self.q, seen, rate, self.trust)
+        if len(self.trail) > _STRAIGHT:
+            self._leap_from(self.trail[-1 - _STRAIGHT], self.q, seen)
+        else:
+            self.q = new
+        return True
+
+    def _leap_from(self, old: Moments, new: Moments, seen: Round) -> None:
+        """Go on along the line from `old` to `new`, at which `seen` was seen."""
+        leap = Leap(old, new, self.reach)
+        self.launch = leap.slope(new, seen)
+        self.trail = []
+        if self.launch <= 0 or not np.isfinite(self.launch):
+            self.q = new
+            return
+        self.leap, self.q = leap, leap.end
+
+    def _landed(self, seen: Round) -> bool:
+        """Judge a leap by the slope at its end; True: it went too far, and q is put back."""
+        assert self.leap is not None
+        leap, self.leap = self.leap, None
+        slope = leap.slope(self.q, seen)
+        worse = self.best_round is not None and _worse(seen, self.best_round)
+        if slope > 0 and not worse:
+            self.reach = 2 * leap.reach
+            return False
+        self.reach = 1.0
+        self.q = leap.new if worse or not np.isfinite(slope) else leap.turn(self.launch, slope)
+        self.before = None
         return True
 
     def _solve(self, last: bool = False) -> bool:
@@ -173,7 +237,17 @@ class _Run:
         if not (quiet or last) and rounds < max(self.next_solve, _FEWEST - 0.5):
             return False
         self.next_solve = _GROWTH * rounds
-        self.q, self.pooled = self.pool.solve(self.q, _SOLVED * self.goal.fine, self.widest)
+        came = self.pool.makers[0]
+        self.q, self.pooled, limited = self.pool.solve(
+            self.q, _SOLVED * self.goal.fine, self.widest
+        )
+        # where the draws that there are do not reach, in a direction that they are sure of
+        self.lost = limited and self.pooled.gain > max(0.1 * self.goal.coarse, self.pooled.noise)
+        if self.lost and not last:
+            seen, self.pool, self.pooled = self.pooled, Pool(self.shape), None
+            self.next_solve, self.fresh, self.before = 0.0, [], None
+            self._leap_from(came, self.q, seen)
+            return False
         settled = self.pooled.noise < self.goal.fine and self.pooled.gain < self.goal.fine
         return settled and self._agrees()
 

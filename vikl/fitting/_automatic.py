@@ -17,7 +17,7 @@ from .._typing import PRNGKey
 from ..families import Family, FullRankNormal, MeanFieldNormal
 from ..target import Target
 from ._arguments import check_start
-from ._ascend import Goal, ascend
+from ._ascend import FRAMED, Goal, ascend
 from ._ascent import Climb, climb, newton
 from ._callback import Snapshot, call_back
 from ._evaluate import Evaluator
@@ -39,6 +39,9 @@ _BROAD_ROUNDS = (3, 19)  # of a second opinion: to be near the first, and to be 
 _DOUBTFUL_ROUNDS = 8  # for a mode that no climb has reached
 _NEAR_NATS = 10.0  # and one for each parameter
 _NEWTON_ROUNDS = (12, 5)  # for the first mode, and for each other
+_NEWTON_GRADIENTS = (600, 300)  # and no more than these, except for two rounds
+_NO_VALLEY = 0.5  # nats
+_GLANCE = 400  # gradients of a look at a start
 _MOST_MODES = 3  # distinct modes that are looked at closely
 _RIVAL_NATS = 3.0  # below the best, a mode deserves one part in twenty of q
 _CLOSE_NATS = 10.0  # modes whose evidence is this close are compared by their ELBO
@@ -114,7 +117,8 @@ class Automatic:
         self.spread, self.most_modes = spread, most_modes
         self.shape = FULL if family is FullRankNormal else DIAGONAL
         self.journal = journal
-        self.evaluate = Evaluator(target, (self.num_starts, self.num_draws), journal)
+        framed = 2 * dim if dim >= FRAMED else self.num_draws
+        self.evaluate = Evaluator(target, (self.num_starts, framed), journal)
         self.rng = np.random.default_rng(seed_of(key, 0))
         self.progress, self.callback = progress, callback
         self.deadline = np.inf if max_seconds is None else time.monotonic() + max_seconds
@@ -158,7 +162,7 @@ class Automatic:
         self.current = self._moments(modes[0])
         if len(rivals) <= 1:
             return self._ascend(self.current, self._most_of_it(), _COARSE)
-        shorts = [self._ascend(self._moments(m), max_rounds=4) for m in rivals]
+        shorts = [self._ascend(self._moments(m), self._glance(4)) for m in rivals]
         best = max(shorts, key=lambda a: a.elbo)
         others = [a for a in shorts if a is not best and np.isfinite(a.elbo)]
         apart = [best, *(a for a in others if _apart(a.moments, best.moments))]
@@ -176,8 +180,9 @@ class Automatic:
         if best is not None and (self.stopped or self._efficiency(best) >= _POOR_EFFICIENCY):
             return best
         start = np.asarray(self.target.start, np.float64)
-        broad = self._ascend(Moments(start, np.eye(len(start))), _BROAD_ROUNDS[0], _COARSE)
-        near = best is None or not self.peaked or broad.elbo > best.elbo - _NEAR_NATS - len(start)
+        rounds = self._glance(_BROAD_ROUNDS[0])
+        broad = self._ascend(Moments(start, np.eye(len(start))), rounds, _COARSE)
+        near = best is None or broad.elbo > best.elbo - _NEAR_NATS - len(start)
         if near and not broad.converged and not self.stopped:
             broad = self._ascend(broad.moments, _BROAD_ROUNDS[1], _COARSE)
         if best is None or not np.isfinite(best.elbo):
@@ -194,15 +199,15 @@ class Automatic:
 
     def _finish(self, best: Ascent) -> Ascent:
         """Spend what is left of the budget on what noise the fit still has."""
-        if (
-            (not self.fine and best.converged)
-            or best.noise < _FINE
-            or self.stopped
-            or self._rounds_left() < 2
-        ):
+        rounds = self._rounds_left()
+        if best.converged and self.given_rounds is None:  # what more dimensions may cost is spent
+            rounds = min(rounds, (_GRADIENTS - self.evaluate.num_gradients) // self.num_draws)
+        done = (not self.fine and best.converged) or best.noise < _FINE
+        if done or self.stopped or rounds < 2:
             return best
-        more = self._ascend(best.moments, pool=best.pool)
-        if best.converged and not more.converged and not self.stopped:
+        more = self._ascend(best.moments, rounds, pool=best.pool)
+        surely = more.level > best.level + _COARSE
+        if best.converged and not more.converged and not self.stopped and not surely:
             return best
         more.history = [*best.history, *more.history]
         return more
@@ -238,6 +243,8 @@ class Automatic:
                 self.starts.append(Start("climb", one.value, np.nan, one.done))
                 continue
             seen = next((m for m in modes if self.same(m, one)), None)
+            if seen is None and modes and looked < self.most_modes:
+                seen = self._beside(modes, one)
             if seen is not None or looked >= self.most_modes:
                 note, evidence = "not looked at", np.nan
                 if seen is not None:
@@ -245,7 +252,9 @@ class Automatic:
                 self.starts.append(Start("climb", one.value, evidence, note))
                 continue
             looked += 1
-            rounds = _NEWTON_ROUNDS[min(looked, 2) - 1]
+            rank = min(looked, 2) - 1
+            afford = _NEWTON_GRADIENTS[rank] // (2 * len(one.x))
+            rounds = min(_NEWTON_ROUNDS[rank], max(afford, 2))
             x, scale, value = newton(self.evaluate, one.x, one.scale(), rounds)
             mode = Mode(x, scale, value)
             if not (np.abs(scale).max() < _WIDEST and np.isfinite(mode.log_evidence)):
@@ -264,6 +273,14 @@ class Automatic:
         drop = mode.log_density - one.value
         return distance < 3.0 or 0.5 * distance**2 < 2.0 * drop + 2.0
 
+    def _beside(self, modes: list[Mode], one: Climb) -> Mode | None:
+        """Return the nearest mode if no valley lies between it and where a climb ended."""
+        nearest = min(modes, key=lambda m: float(np.linalg.norm(m.x - one.x)))
+        shares = np.linspace(0, 1, self.evaluate.sizes[0] + 2)[1:-1, None]
+        values, _ = self.evaluate(one.x + shares * (nearest.x - one.x))
+        lowest = min(one.value, nearest.log_density) - _NO_VALLEY
+        return nearest if len(values) > 2 and bool((values > lowest).all()) else None
+
     @property
     def budget(self) -> int:
         """The gradients that may be spent, more or less."""
@@ -275,6 +292,10 @@ class Automatic:
         if self.given_rounds is not None:
             return self.given_rounds - self.rounds
         return (self.budget - self.evaluate.num_gradients) // self.num_draws
+
+    def _glance(self, rounds: int) -> int:
+        """Return the rounds of a look at a start, fewer where each costs a lot."""
+        return min(max(_GLANCE // self.num_draws, 1), rounds)
 
     def _most_of_it(self) -> int:
         """Return the rounds of a first fit: something is kept for a second opinion."""

@@ -123,7 +123,7 @@ class MinibatchClimb(Method):
         best = ascend(
             evaluate, Moments(center.astype(np.float64), first.current.scale), rng,
             Goal(0.002, 0.04, request.num_steps or _ROUNDS), num_draws=first.num_draws,
-            shape=first.shape, watch=first.watch,
+            shape=first.shape, framed=False, watch=first.watch,
         )  # fmt: skip
         columns = zip(*best.history) if best.history else [()] * len(Row._fields)
         history = {n: np.asarray(v, float) for n, v in zip(Row._fields, columns)}

@@ -72,6 +72,11 @@ class Ascent:
     noise: float  # nats of sampling noise in `moments`
     pool: Any = None  # the draws of its end, to go on from
 
+    @property
+    def level(self) -> float:
+        """The ELBO about which its last rounds lie."""
+        return float(np.median([row.elbo for row in self.history[-8:]] or [-np.inf]))
+
 
 def square_root(cov: np.ndarray) -> np.ndarray:
     """Return a square root of a covariance, of whatever rounding left of its definiteness."""
@@ -92,6 +97,17 @@ def draw_noise(rng: np.random.Generator, num: int, dim: int, matched: bool) -> n
         root = np.linalg.cholesky(half.T @ half / len(half))
         half = np.linalg.solve(root, half.T).T
     return np.concatenate([half, -half])
+
+
+def draw_directions(rng: np.random.Generator, dim: int) -> np.ndarray:
+    """Return 2·dim antithetic rows of length √dim, orthogonal: a uniformly random frame.
+
+    The fewest rows over which every average of a quadratic is exact. What they cannot say is how
+    noisy an average is that is not of a quadratic: that takes two frames or more.
+    """
+    frame, upper = np.linalg.qr(rng.normal(size=(dim, dim)))
+    frame = np.sqrt(dim) * frame * np.sign(np.diagonal(upper))
+    return np.concatenate([frame.T, -frame.T])
 
 
 class Shape(NamedTuple):

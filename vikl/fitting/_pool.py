@@ -85,25 +85,26 @@ class Pool:
         )  # fmt: skip
         return seen, efficiency
 
-    def solve(self, q: Moments, tolerance: float, trust: float) -> tuple[Moments, Round]:
+    def solve(self, q: Moments, tolerance: float, trust: float) -> tuple[Moments, Round, bool]:
         """Return the normal near q whose natural gradient over the pool is below `tolerance`.
 
-        It goes no further than the draws can vouch for.
+        It goes no further than the draws can vouch for, and says whether that stopped it.
         """
         seen, _ = self.look(q)
-        rate = 1.0
+        rate, limited = 1.0, False
         for step in range(_INNER_STEPS):
             if step and seen.gain < tolerance:
                 break
             new = self.shape.update(q, seen, rate, trust)
             ahead, efficiency = self.look(new)
-            if efficiency < _EFFICIENT or ahead.gain > 2 * seen.gain + tolerance:
+            limited = efficiency < _EFFICIENT
+            if limited or ahead.gain > 2 * seen.gain + tolerance:
                 rate /= 2
                 if rate < 0.1:
                     break
                 continue
             q, seen = new, ahead
-        return q, seen
+        return q, seen, limited
 
 
 def _log_density(q: Moments, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
