@@ -25,6 +25,8 @@ _FAR_NATS = 1.0  # where the gain is more, they go on
 _WILD = 2.0  # growth of the gain over a step that was too long, whatever the ELBO says
 _FULL_STEPS_AT_LEAST = 2
 _SLOWEST, _FASTEST = 0.5, 2.5  # shorter steps where noisy, longer while they keep their way
+_WIDEST = 1e16  # as far as a flat target is followed
+_FLAT = 0.05  # whitened curvature of a direction that has no end: leaps would only hasten there
 _STRAIGHT = 2  # rounds that kept their way, before a leap
 _FEWEST, _GROWTH = 4, 1.25  # rounds in a pool when it is first solved, and its growth between
 _SOLVED = 0.01  # of the tolerance: how far a pool is solved, which costs no gradients
@@ -130,7 +132,7 @@ class _Run:
     def go(self) -> Ascent:
         """Run to an ending."""
         last = self.used + self.goal.max_rounds * self.num_draws
-        while self.used < last:
+        while self.used < last and np.abs(self.q.scale).max() < _WIDEST:
             noise = self.noise.draw(len(self.pool) > 0, self.framed)
             values, gradients = self.evaluate(self.q.mean + noise @ self.q.scale.T)
             seen = summarize(values, gradients, self.q, noise, self.shape)
@@ -148,6 +150,8 @@ class _Run:
                 self.fresh.append(seen.gain - 2 * seen.noise)
                 if self._solve():
                     return self._result(True, _SETTLED)
+        if self.used < last:
+            return self._result(False, "q widened without end")
         if len(self.pool):
             self._solve(last=True)
         pooled, coarse = self.pooled, self.goal.coarse
@@ -198,7 +202,7 @@ class _Run:
         rate = self.speed * max(1 - noise / seen.gain, _SLOWEST)
         self.trail = [*self.trail, self.q] if same else [self.q]
         new = self.shape.update(self.q, seen, rate, self.trust)
-        if len(self.trail) > _STRAIGHT:
+        if len(self.trail) > _STRAIGHT and not _flat(seen):
             self._leap_from(self.trail[-1 - _STRAIGHT], self.q, seen)
         else:
             self.q = new
@@ -243,7 +247,7 @@ class _Run:
         )
         # where the draws that there are do not reach, in a direction that they are sure of
         self.lost = limited and self.pooled.gain > max(0.1 * self.goal.coarse, self.pooled.noise)
-        if self.lost and not last:
+        if self.lost and not last and not _flat(self.pooled):
             seen, self.pool, self.pooled = self.pooled, Pool(self.shape), None
             self.next_solve, self.fresh, self.before = 0.0, [], None
             self._leap_from(came, self.q, seen)
@@ -253,7 +257,7 @@ class _Run:
 
     def _agrees(self) -> bool:
         """Whether fresh draws see no more gain than the pool: it cannot see beyond its draws."""
-        return len(self.fresh) < 3 or float(np.median(self.fresh[-_AGREE:])) < self.goal.coarse
+        return not self.fresh or float(np.median(self.fresh[-_AGREE:])) < self.goal.coarse
 
     def _result(self, converged: bool, reason: str) -> Ascent:
         moments = self.q if self.pooled is not None else self.best or self.q
@@ -266,6 +270,10 @@ class _Run:
         elif self.history:
             elbo, error = self.history[-1].elbo, self.history[-1].elbo_std_error
         return Ascent(moments, self.history, converged, reason, elbo, error, noise, self.pool)
+
+
+def _flat(seen: Round) -> bool:
+    return bool(np.linalg.eigvalsh(seen.curve)[-1] > 1 - _FLAT)
 
 
 def _worse(seen: Round, best: Round) -> bool:

@@ -10,7 +10,7 @@ import dataclasses
 import time
 from collections.abc import Callable
 
-import jax.numpy as jnp
+import jax
 import numpy as np
 
 from .._typing import PRNGKey
@@ -127,6 +127,7 @@ class Automatic:
         self.bar: Bar | None = None
         self.rounds = 0
         self.missed = False  # a mode that deserves as much of q as the one that it covers
+        self.mass = -np.inf  # the log of what distinct modes hold together, at least
         self.peaked = True  # whether some climb reached a mode
         self.starts: list[Start] = []
         self.notes: list[str] = []
@@ -167,6 +168,7 @@ class Automatic:
         others = [a for a in shorts if a is not best and np.isfinite(a.elbo)]
         apart = [best, *(a for a in others if _apart(a.moments, best.moments))]
         self.missed = any(a is not best and a.elbo > best.elbo - _RIVAL_NATS for a in apart)
+        self.mass = float(np.logaddexp.reduce([a.elbo for a in apart]))
         if len(apart) > 1:
             self.notes.append(
                 f"{len(apart)} distinct modes of similar evidence were found (ELBO "
@@ -191,8 +193,10 @@ class Automatic:
             surely = [a.elbo - 2 * a.elbo_std_error for a in (broad, best)]
             kept = bool(broad.elbo > best.elbo and surely[0] > surely[1])
         if kept:
-            self.missed = False
-            self.notes = [note for note in self.notes if "distinct modes" not in note]
+            # it may cover more than one of them, and is still short of what they hold together
+            self.missed = self.mass > broad.elbo + np.log1p(np.exp(-_RIVAL_NATS))
+            dropped = "no note" if self.missed else "distinct modes"
+            self.notes = [note for note in self.notes if dropped not in note]
         note = "kept: higher ELBO" if kept else "not kept: lower ELBO"
         self.starts.append(Start("broad normal", np.nan, np.nan, note))
         return broad if best is None or kept else best
@@ -206,8 +210,8 @@ class Automatic:
         if done or self.stopped or rounds < 2:
             return best
         more = self._ascend(best.moments, rounds, pool=best.pool)
-        surely = more.level > best.level + _COARSE
-        if best.converged and not more.converged and not self.stopped and not surely:
+        kept = best.converged and not more.converged and not self.stopped
+        if kept and not more.level > best.level + _COARSE:
             return best
         more.history = [*best.history, *more.history]
         return more
@@ -276,10 +280,10 @@ class Automatic:
     def _beside(self, modes: list[Mode], one: Climb) -> Mode | None:
         """Return the nearest mode if no valley lies between it and where a climb ended."""
         nearest = min(modes, key=lambda m: float(np.linalg.norm(m.x - one.x)))
-        shares = np.linspace(0, 1, self.evaluate.sizes[0] + 2)[1:-1, None]
+        shares = np.linspace(0, 1, 10)[1:-1, None]
         values, _ = self.evaluate(one.x + shares * (nearest.x - one.x))
         lowest = min(one.value, nearest.log_density) - _NO_VALLEY
-        return nearest if len(values) > 2 and bool((values > lowest).all()) else None
+        return nearest if bool((values > lowest).all()) else None
 
     @property
     def budget(self) -> int:
@@ -369,7 +373,7 @@ class Automatic:
         scale = q.scale if self.family is not FullRankNormal else np.linalg.qr(q.scale.T)[1].T
         diagonal = np.diagonal(scale)
         loc, log_diagonal, lower = (
-            jnp.asarray(np.asarray(v, self.target.dtype))
+            jax.device_put(np.asarray(v, self.target.dtype))
             for v in (q.mean, np.log(np.abs(diagonal)), np.tril(scale * np.sign(diagonal), -1))
         )
         if self.family is not FullRankNormal:

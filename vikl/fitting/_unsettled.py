@@ -43,7 +43,7 @@ def unsettled(
 
 
 def _flattest(noise: np.ndarray, pull: np.ndarray) -> np.ndarray | None:
-    """Return the direction of least curvature where that is none to speak of, else None.
+    """Return the direction of least curvature where that is surely none to speak of, else None.
 
     It is found by half of the draws (whole antithetic pairs) and judged by the others: the least
     of many noisy numbers is low for no other reason.
@@ -54,7 +54,7 @@ def _flattest(noise: np.ndarray, pull: np.ndarray) -> np.ndarray | None:
     bends = -(noise @ direction) * (pull @ direction)
     judged = (bends[:half] + bends[half:])[1::2] / 2
     error = float(judged.std()) / np.sqrt(len(judged))
-    return direction if abs(float(judged.mean())) + 2 * error < 2 * _FLAT else None
+    return direction if float(judged.mean()) + 3 * error < 2 * _FLAT else None
 
 
 def _shrinking(best: Ascent) -> bool:

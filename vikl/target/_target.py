@@ -95,7 +95,8 @@ class Target(eqx.Module):
             problem = density_problem(log_density, like, support, data)
         if prior is not None:
             _check_prior(prior, problem.layout.dim)
-        return Target(problem, data, jnp.asarray(problem.layout.start(like)), prior)
+        start = jax.device_put(problem.layout.start(like))  # compiles nothing
+        return Target(problem, data, start, prior)
 
     @staticmethod
     def from_numpyro(model: Callable, *args: Any, **kwargs: Any) -> "Target":
