@@ -71,6 +71,21 @@ class Climb:
         return vectors * np.sqrt(np.maximum(values, 1e-12 * values.max()))
 
 
+@dataclasses.dataclass
+class Mode:
+    """A distinct mode with its curvature."""
+
+    x: np.ndarray
+    scale: np.ndarray
+    log_density: float
+
+    @property
+    def log_evidence(self) -> float:
+        """The Laplace estimate of the log normaliser, in nats."""
+        log_det = float(np.linalg.slogdet(self.scale)[1])
+        return self.log_density + log_det + len(self.x) / 2 * float(np.log(2 * np.pi))
+
+
 def climb(
     evaluate: Evaluate, starts: np.ndarray, precision: float, max_iterations: int = 60
 ) -> list[Climb]:

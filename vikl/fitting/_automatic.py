@@ -18,7 +18,7 @@ from ..families import Family, FullRankNormal, MeanFieldNormal
 from ..target import Target
 from ._arguments import check_start
 from ._ascend import FRAMED, Goal, ascend
-from ._ascent import Climb, climb, newton
+from ._ascent import Climb, Mode, climb, newton
 from ._callback import Snapshot, call_back
 from ._evaluate import Evaluator
 from ._journal import Journal
@@ -46,7 +46,6 @@ _MOST_MODES = 3  # distinct modes that are looked at closely
 _RIVAL_NATS = 3.0  # below the best, a mode deserves one part in twenty of q
 _CLOSE_NATS = 10.0  # modes whose evidence is this close are compared by their ELBO
 _POOR_EFFICIENCY = 0.2  # relative effective sample size: see the study of fits in the tests
-_LOG_2PI = float(np.log(2 * np.pi))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -68,21 +67,6 @@ class AutomaticFit:
     history: dict[str, np.ndarray]
     num_gradients: int
     starts: list[Start]
-
-
-@dataclasses.dataclass
-class Mode:
-    """A distinct mode with its curvature."""
-
-    x: np.ndarray
-    scale: np.ndarray
-    log_density: float
-
-    @property
-    def log_evidence(self) -> float:
-        """The Laplace estimate of the log normaliser, in nats."""
-        log_det = float(np.linalg.slogdet(self.scale)[1])
-        return self.log_density + log_det + len(self.x) / 2 * _LOG_2PI
 
 
 class NoGradientError(Exception):

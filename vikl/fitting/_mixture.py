@@ -13,8 +13,8 @@ import numpy as np
 from ..families import Family, FullRankNormal, NormalMixture
 from ..target import Target
 from ._ascend import Goal, ascend
-from ._ascent import Climb, Evaluate, climb
-from ._automatic import Automatic, Mode
+from ._ascent import Climb, Evaluate, Mode, climb
+from ._automatic import Automatic
 from ._method import Found, Method, Request
 from ._natural import LOG_2PI, Ascent, Moments, Row
 from ._status import Ending
