@@ -21,8 +21,9 @@ from vikl.target import Target
 class FamilyCase:
     """How to make a family of `dim` dimensions: the standard one, and a lopsided one.
 
-    `lacks` names what it has no closed form for: `entropy`, `kl` (to the other families),
-    `from_noise`, or `sd` (the scale that `init` takes is not the standard deviation).
+    `lacks` names what it has no closed form for: `entropy`, `kl` (`kl to others`: but to its own
+    kind), `from_noise`, or `sd` (the scale that `init` takes is not the standard deviation; `sds`:
+    it gives the sum of the variances only).
     """
 
     standard: Callable[[int], families.Family]
@@ -72,6 +73,7 @@ def _student_t(dim: int) -> families.Family:
 
 
 _NO_NORMAL = frozenset({"entropy", "kl", "from_noise"})
+_CONSTRAINED = frozenset({"kl to others", "from_noise"})
 FAMILIES = {
     "MeanFieldNormal": FamilyCase(
         lambda dim: families.MeanFieldNormal.init(jnp.zeros(dim)), _mean_field
@@ -110,9 +112,28 @@ FAMILIES = {
         _student_t,
         frozenset({"kl", "from_noise", "sd"}),
     ),
+    "Gamma": FamilyCase(
+        lambda dim: families.Gamma.init(jnp.zeros(dim)),
+        lambda dim: families.Gamma.init(0.5 * _loc(dim), 0.8 * _scales(dim)),
+        _CONSTRAINED,
+    ),
+    "Beta": FamilyCase(
+        lambda dim: families.Beta.init(jnp.zeros(dim)),
+        lambda dim: families.Beta.init(_loc(dim), 0.8 * _scales(dim)),
+        _CONSTRAINED,
+    ),
+    "Dirichlet": FamilyCase(
+        lambda dim: families.Dirichlet.init(jnp.zeros(dim)),
+        lambda dim: families.Dirichlet.init(_loc(dim), 0.8 * _scales(dim)),
+        _CONSTRAINED | {"sds"},
+    ),
 }
-#: families around what others make, with tests of their own: their leaves are not all arrays
-FOREIGN_FAMILIES = {"Flow": "test_flow.py"}
+#: families with tests of their own: around what others make, or without moments
+FOREIGN_FAMILIES = {
+    "Flow": "test_flow.py",
+    "Custom": "test_custom_family.py",
+    "VonMises": "test_constrained_families.py",
+}
 #: the families that the laws of estimators and objectives are tested with: each program counts
 NORMALS = {name: FAMILIES[name] for name in ("MeanFieldNormal", "FullRankNormal")}
 

@@ -9,7 +9,7 @@ import numpy as np
 from jax.lax import stop_gradient
 
 from .._typing import Array, Float, PRNGKey, Scalar
-from ..families import Family
+from ..families import Family, as_family
 from ._base import Draws, Estimator, Integrand, split, weighted_expectation, without_mean
 
 
@@ -42,12 +42,8 @@ class DefensiveMixture(Estimator):
     proposal: Family
     share: float = eqx.field(static=True)
 
-    def __init__(self, proposal: Family, share: float = 0.5):
-        if not isinstance(proposal, Family):
-            raise TypeError(
-                f"`proposal` should be an instance of a family; got {proposal!r}. "
-                "Use for example `vikl.families.MeanFieldNormal.init(jnp.zeros(dim), 10.0)`."
-            )
+    def __init__(self, proposal: Any, share: float = 0.5):
+        proposal = as_family(proposal, "proposal")
         if not 0 < share < 1:
             raise ValueError(
                 f"`share` should lie between 0 and 1; got {share}. Use for example 0.5."

@@ -126,6 +126,22 @@ def from_noise(family: Any, noise: Vector) -> Vector:
     raise _missing("from_noise", family)
 
 
+@functools.singledispatch
+def supports(family: Any) -> tuple[tuple[str, int], ...]:
+    """Return which supports a family is for: pairs of a name and a number of coordinates.
+
+    `any` (the default) may stand anywhere; `positive`, `unit_interval` and `circular` go with
+    coordinates of such a support; `simplex` with the coordinates of one simplex. `vikl.fit`
+    refuses a family whose supports are not those of the target.
+
+    Example:
+        >>> from vikl.families import Dirichlet, MeanFieldNormal
+        >>> supports(MeanFieldNormal.init(jnp.zeros(3))), supports(Dirichlet.init(jnp.zeros(3)))
+        ((('any', 3),), (('simplex', 3),))
+    """
+    return (("any", family.dim),)
+
+
 def check_loc(loc: Any) -> None:
     """Refuse a location that is not one finite, floating-point vector (values outside jit only)."""
     if loc.ndim != 1 or loc.size == 0:

@@ -10,7 +10,7 @@ from jax.scipy.linalg import block_diag
 
 from .._typing import Array, PRNGKey, Scalar, Vector
 from ..target import Target
-from ._base import Family, check_loc, check_scale, cov, entropy, from_noise, mean, std
+from ._base import Family, check_loc, check_scale, cov, entropy, from_noise, mean, std, supports
 from ._full_rank import FullRankNormal
 from ._mean_field import MeanFieldNormal
 
@@ -161,3 +161,8 @@ def _(family: Blocks) -> Scalar:
 def _(family: Blocks, noise: Vector) -> Vector:
     pairs = zip(family.parts, _split(family, noise))
     return jnp.concatenate([from_noise(part, v) for part, v in pairs])
+
+
+@supports.register
+def _(family: Blocks) -> tuple[tuple[str, int], ...]:
+    return tuple(one for part in family.parts for one in supports(part))

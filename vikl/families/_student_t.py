@@ -5,15 +5,14 @@ from typing import Any, ClassVar
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.lax import stop_gradient
 from jax.scipy.linalg import solve_triangular
 from jax.scipy.special import digamma, gammaln
 
 from .._typing import Array, Matrix, PRNGKey, Scalar, Vector
 from ._base import Family, check_loc, check_scale, cov, entropy, mean
+from ._gamma_draws import log_gamma_over_shape
 
 _LOG_PI = float(np.log(np.pi))
-_CUBE_ROOT = 2000.0  # shapes above which gamma draws are differentiated by Wilson & Hilferty
 _LARGE = 20.0  # where the asymptotic series of a half step of lgamma take over
 
 
@@ -92,7 +91,7 @@ class StudentT(Family):
         """Return one draw and its log density (from the noise: no triangular solve)."""
         noise_key, divisor_key = jax.random.split(key)
         noise = jax.random.normal(noise_key, self.loc.shape, self.loc.dtype)
-        z = noise * jnp.exp(-0.5 * _log_gamma_over_shape(divisor_key, 0.5 * self.df))
+        z = noise * jnp.exp(-0.5 * log_gamma_over_shape(divisor_key, 0.5 * self.df))
         x = z * jnp.exp(self.log_diagonal)
         if self.lower is not None:
             x = x + jnp.tril(self.lower, -1) @ z
@@ -107,24 +106,6 @@ class StudentT(Family):
     def _log_prob(self, z: Vector) -> Scalar:
         tail = 0.5 * (self.df + self.dim) * jnp.log1p(jnp.sum(z * z) / self.df)
         return _log_normalizer(self) - tail
-
-
-def _log_gamma_over_shape(key: PRNGKey, shape: Scalar) -> Scalar:
-    """Return log(g/shape) of a draw g ~ Gamma(shape, 1), implicitly differentiable.
-
-    In logarithms, because a draw of small shape is often smaller than float32 can hold. The
-    derivative that JAX has loses all digits for a large shape; there it is that of the draw of
-    equal quantile by the cube root of Wilson & Hilferty, whose relative error is below 1/shape.
-    """
-    small = jnp.minimum(shape, _CUBE_ROOT)
-    near = jax.random.loggamma(key, small) - jnp.log(small)
-    large = jnp.maximum(shape, _CUBE_ROOT)
-    held = stop_gradient(large)
-    far = jax.random.loggamma(key, held) - jnp.log(held)
-    root = jnp.exp(far / 3)
-    slope = 3 * (1 / (18 * held) - 0.5 * jnp.expm1(far / 3)) / root
-    far = far + slope * (jnp.log(large) - jnp.log(held))
-    return jnp.where(shape > _CUBE_ROOT, far, near)
 
 
 def _log_normalizer(family: StudentT) -> Scalar:

@@ -10,9 +10,17 @@ import numpy as np
 
 from .._memory import check_memory
 from .._typing import PRNGKey, PyTree
-from ..families import Family, FullRankNormal, LowRankNormal, MeanFieldNormal, NormalMixture
+from ..families import (
+    Family,
+    FullRankNormal,
+    LowRankNormal,
+    MeanFieldNormal,
+    NormalMixture,
+    as_family,
+)
 from ..objectives import ReverseKL
 from ..target import Target
+from ._at_home import check_at_home
 
 FULL_RANK_UP_TO = 1000  # parameters; beyond, the automatic method is low-rank plus diagonal
 
@@ -152,19 +160,23 @@ def initial_family(target: Target, family: Any) -> Family:
     """
     if family is None:
         family = FullRankNormal if target.dim <= FULL_RANK_UP_TO else LowRankNormal
-    if isinstance(family, type) and issubclass(family, Family):
+    if isinstance(family, type) and hasattr(family, "sample_and_log_prob"):
         check_family_memory(family, target.dim, target.dtype.itemsize)
         init = getattr(family, "init", None)
         if init is None:
             raise TypeError(
                 f"`family` {family.__name__} has no `init(loc, scale)`; give an instance of it."
             )
-        return init(target.start, 1.0)
-    if not isinstance(family, Family):
+        family = as_family(init(target.start, 1.0))
+        check_at_home(family, target)
+        return family
+    if isinstance(family, type) or not hasattr(family, "sample_and_log_prob"):
         raise TypeError(
-            f"`family` should be a class or an instance of vikl.families; got {family!r}. "
-            "Use for example `vikl.families.FullRankNormal`."
+            f"`family` should be a class or an instance of vikl.families, or a pytree with "
+            f"`sample_and_log_prob`; got {family!r}. Use for example "
+            "`vikl.families.FullRankNormal`."
         )
+    family = as_family(family)
     if family.dim != target.dim:
         raise ValueError(
             f"`family` should have the dimension of the target, {target.dim} "
@@ -178,6 +190,7 @@ def initial_family(target: Target, family: Any) -> Family:
                 f"{type(family).__name__}{jax.tree_util.keystr(path)}. Start from "
                 f"`{type(family).__name__}.init(...)`, or from a fit that went well."
             )
+    check_at_home(family, target)
     return jax.tree.map(lambda v: v.astype(target.dtype) if eqx.is_inexact_array(v) else v, family)
 
 

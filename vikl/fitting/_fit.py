@@ -52,7 +52,7 @@ _SCORE_DRAWS = 64
 
 def fit(
     target: Target | Callable,
-    family: type[Family] | Family | None = None,
+    family: Any = None,
     objective: Objective | None = None,
     optimizer: optax.GradientTransformation | None = None,
     *,
@@ -82,7 +82,8 @@ def fit(
         data: with a plain log density: what it takes as its second argument; traced. See
             `Target.from_density` for these three.
         family: a class, initialised for the target (standard normal about its start), or an
-            instance to start from. None is full-rank normal up to 1,000 parameters and low-rank
+            instance to start from, or any pytree with `sample_and_log_prob` (see
+            `vikl.families.Custom`). None is full-rank normal up to 1,000 parameters and low-rank
             plus diagonal beyond.
         objective: an instance of `vikl.objectives`; minimised.
         optimizer: any optax gradient transformation.

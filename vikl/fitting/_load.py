@@ -14,13 +14,17 @@ from .._typing import PRNGKey
 from ..diagnostics import WeightedDraws
 from ..diagnostics._iterates import Settling
 from ..families import (
+    Beta,
     Blocks,
+    Dirichlet,
     Family,
     FullRankNormal,
+    Gamma,
     LowRankNormal,
     MeanFieldNormal,
     NormalMixture,
     StudentT,
+    VonMises,
 )
 from ..target import Target
 from ._arguments import check_path
@@ -29,10 +33,10 @@ from ._journal import RUNNING
 from ._posterior import Posterior
 from ._status import Ending
 
+_NORMALS = (FullRankNormal, LowRankNormal, MeanFieldNormal, NormalMixture)
 #: Families that a file may name. A name is looked up here, never imported.
 _FAMILIES: dict[str, type[Family]] = {
-    kind.__name__: kind
-    for kind in (FullRankNormal, LowRankNormal, MeanFieldNormal, NormalMixture, StudentT)
+    kind.__name__: kind for kind in (*_NORMALS, Beta, Dirichlet, Gamma, StudentT, VonMises)
 }
 _DEEPEST = 4  # blocks within blocks
 

@@ -9,7 +9,7 @@ import numpy as np
 from jax.lax import stop_gradient
 
 from .._typing import Array, PRNGKey, PyTree, Scalar
-from ..families import Family
+from ..families import Family, as_family
 from ..target import Target
 from ._base import Objective, check_num_samples, late, verdict
 from ._pareto import FEWEST, pareto_smooth
@@ -84,7 +84,7 @@ class ForwardKL(Objective):
     def __init__(
         self,
         samples: PyTree = None,
-        proposal: Family | None = None,
+        proposal: Any = None,
         num_samples: int = 64,
         batch_size: int | None = None,
         ess_target: float | None = None,
@@ -94,11 +94,8 @@ class ForwardKL(Objective):
                 "`samples` and `proposal` exclude each other: with samples of p no proposal is "
                 "drawn from. Give one of them."
             )
-        if proposal is not None and not isinstance(proposal, Family):
-            raise TypeError(
-                f"`proposal` should be an instance of a family; got {proposal!r}. "
-                "Use for example `vikl.families.MeanFieldNormal.init(jnp.zeros(dim), 10.0)`."
-            )
+        if proposal is not None:
+            proposal = as_family(proposal, "proposal")
         self.samples, self.proposal = samples, proposal
         self.num_samples = check_num_samples(num_samples)
         self.batch_size = None if batch_size is None else _check_batch(batch_size)

@@ -1,5 +1,7 @@
 """Forward KL by Markovian score climbing: a Markov chain in the state."""
 
+from typing import Any
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -7,7 +9,7 @@ import numpy as np
 from jax.lax import stop_gradient
 
 from .._typing import Array, Float, PRNGKey, Scalar
-from ..families import Family
+from ..families import Family, as_family
 from ..target import Target
 from ._base import Objective, check_num_samples, evaluate, initial_state, late, verdict
 from ._weighted import mixture_draws
@@ -54,12 +56,9 @@ class MarkovianScoreClimbing(Objective):
     num_samples: int = eqx.field(static=True)
     num_chains: int = eqx.field(static=True)
 
-    def __init__(self, proposal: Family | None = None, num_samples: int = 16, num_chains: int = 4):
-        if proposal is not None and not isinstance(proposal, Family):
-            raise TypeError(
-                f"`proposal` should be an instance of a family; got {proposal!r}. "
-                "Use for example `vikl.families.MeanFieldNormal.init(jnp.zeros(dim), 10.0)`."
-            )
+    def __init__(self, proposal: Any = None, num_samples: int = 16, num_chains: int = 4):
+        if proposal is not None:
+            proposal = as_family(proposal, "proposal")
         if check_num_samples(num_samples) < 2:
             raise ValueError(
                 f"`num_samples` should be at least 2; got {num_samples}: the place where the chain "

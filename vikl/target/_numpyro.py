@@ -11,6 +11,7 @@ from .._doors import require
 from .._typing import PyTree, Scalar, Vector
 from ._layout import Layout, layout_of
 from ._problem import Problem
+from ._supports import Support, parse_support
 
 
 class NumpyroProblem(Problem):
@@ -18,6 +19,8 @@ class NumpyroProblem(Problem):
 
     model: Callable
     layout: Layout = eqx.field(static=True)
+    #: the supports of the latent sites by name, None for one that vikl has no name for
+    site_supports: tuple[tuple[str, Support | None], ...] = eqx.field(static=True)
 
     def _sites(self, x: Vector) -> dict[str, Any]:
         return self.layout.constrain(x)[0]  # all real here: numpyro applies the supports itself
@@ -66,7 +69,17 @@ def numpyro_problem(model: Callable, args: tuple, kwargs: dict) -> NumpyroProble
     values = {name: site["value"] for name, site in latent.items()}
     unconstrain = require("numpyro.infer.util").unconstrain_fn
     shapes = jax.eval_shape(lambda v: unconstrain(model, args, kwargs, v), values)
-    return NumpyroProblem(model=model, layout=layout_of(shapes, None))
+    supports = tuple((name, _support_of(site["fn"].support)) for name, site in latent.items())
+    return NumpyroProblem(model=model, layout=layout_of(shapes, None), site_supports=supports)
+
+
+def _support_of(constraint: Any) -> Support | None:
+    while hasattr(constraint, "base_constraint"):  # of independent coordinates
+        constraint = constraint.base_constraint
+    try:
+        return parse_support(constraint, "a site")
+    except ValueError:
+        return None
 
 
 def _trace(model: Callable, args: tuple, kwargs: dict) -> dict[str, Any]:
