@@ -221,6 +221,36 @@ def test_factorised_against_correlated(rho, float64):
         np.testing.assert_allclose(jax.tree.leaves(gradient), 0.0, atol=1e-7)
 
 
+def banana(x):
+    """Log density of x₁ ~ N(0, 2²), x₂ | x₁ ~ N(¼ (x₁² − 4), 1)."""
+    square = (x[0] / 2) ** 2 + (x[1] - 0.25 * (x[0] ** 2 - 4)) ** 2
+    return -0.5 * square - np.log(4 * np.pi)
+
+
+#: objective, what its loss is multiplied by, mean of x₂, variances and divergence of the optimum,
+#: in ten digits (Newton on a trapezoid grid): mean field and full rank have the same one
+BANANA = {
+    "reverse_kl": (ReverseKL, 1, -0.6096117968, (1.5615528128, 1.0), 0.3179038719),
+    "js": (lambda grid: JensenShannon(estimator=grid), 1, -0.47754756,
+           (2.2540744534, 1.2259544368), 0.079536927),
+    "alpha_half": (SquaredHellinger, 4, -0.4357094344, (2.2571622623, 1.2785348477), 0.375708278),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", BANANA)
+def test_the_best_normal_of_a_banana(name, float64):
+    """The loss by quadrature in the plane is stationary at the tabulated optimum, and its value."""
+    make, times, middle, variances, value = BANANA[name]
+    q = MeanFieldNormal.init(jnp.array([0.0, middle]), jnp.sqrt(jnp.array(variances)))
+    objective = make(Quadrature(-20.0, 30.0, 201))
+    target = Target.from_density(banana, jnp.zeros(2))
+    loss, gradient = eqx.filter_jit(
+        eqx.filter_value_and_grad(lambda q: objective(q, target, jax.random.key(0))[0])
+    )(q)
+    assert times * float(loss) == pytest.approx(value, abs=1e-6)
+    np.testing.assert_allclose(np.stack(jax.tree.leaves(gradient)), 0.0, atol=1e-6)
+
+
 def conjugate(z):
     """Log joint of z ~ N(0, 1), x | z ~ N(z, 1) at x = 1."""
     return -0.5 * z**2 - 0.5 * (1.0 - z) ** 2 - jnp.log(2 * jnp.pi)
