@@ -64,6 +64,7 @@ def assert_killed_twice_it_ends_the_same(
     assert eqx.tree_equal(again.family, whole.family)
     assert (again.elbo, again.status) == (whole.elbo, whole.status)
     assert again.num_gradients == whole.num_gradients
+    assert again.settling == whole.settling
     for name, column in whole.history.items():
         np.testing.assert_array_equal(column, again.history[name])
     assert sorted(p.name for p in folder.iterdir() if "steps" in p.name) == []

@@ -31,8 +31,11 @@ class Sums(NamedTuple):
     squares: Array | np.ndarray
 
     @staticmethod
-    def of_none(family: Family) -> "Sums":
-        """Return sums over nothing, in NumPy: no program is compiled for them."""
+    def of_none(family: Any) -> "Sums":
+        """Return sums over nothing, in NumPy: no program is compiled for them.
+
+        `family` may be any pytree of parameters, such as an encoder.
+        """
         value = jax.eval_shape(watched, eqx.filter(family, eqx.is_inexact_array))
         zeros = np.zeros(value.shape, value.dtype)
         return Sums(np.zeros((), np.int32), zeros, zeros, zeros)
