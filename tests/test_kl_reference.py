@@ -18,13 +18,10 @@ import numpy as np
 import pytest
 
 from tests.kl_adapter import divergence
+from tests.kl_reference import FIXED
 from tests.test_kl_laws import KINKED, x64
 
-pytestmark = [
-    pytest.mark.usefixtures("standard_promotion"),  # numpyro's own code is not strict
-    # the compiler of jax 0.12 hung on the programs of two pairs, and the rest are not known
-    pytest.mark.skipif(jax.__version_info__ >= (0, 12), reason="XLA of jax 0.12 hung on some"),
-]
+pytestmark = pytest.mark.usefixtures("standard_promotion")  # numpyro's own code is not strict
 
 ROWS = json.loads(pathlib.Path(__file__).with_name("kl_reference.json").read_text())
 CASES = os.environ.get("VIKL_KL_CASES")
@@ -102,6 +99,34 @@ def test_float64(pair):
         values = jax.jit(jax.vmap(functools.partial(divergence, pair)))(*sides)
         for i, row in enumerate(rows):
             assert relative(float(values[i]), row) < 1e-12, (row, float(values[i]))
+
+
+#: One of each kind of kernel: series, nodes, double words, matrices. All of them with VIKL_SLOW=1.
+CURVED = ("Gamma-Gamma", "Logistic-Logistic", "HalfNormal-Exponential", "MVN-MVN")
+
+
+def along(pair: str, p: dict, q: dict):
+    """Derivative of the slopes as all parameters grow together."""
+    ones = [
+        {k: jnp.zeros_like(v) if k in FIXED else jnp.ones_like(v) for k, v in side.items()}
+        for side in (p, q)
+    ]
+    for side in ones:
+        side.update({k: jnp.tril(v) for k, v in side.items() if k == "scale_tril"})
+    slopes = jax.grad(functools.partial(divergence, pair), argnums=(0, 1))
+    return jax.jvp(slopes, (p, q), tuple(ones))[1]
+
+
+@pytest.mark.parametrize("pair", PAIRS if "VIKL_SLOW" in os.environ else CURVED)
+def test_second_derivatives_are_finite(pair):
+    """Also at p = q; at the boundary of the parameters some are infinite."""
+    rows, sides = batch(pair)
+    curvature = jax.jit(jax.vmap(functools.partial(along, pair)))(*sides)
+    inside = np.array([row["tag"] != "boundary" and float(row["kl"]) < np.inf for row in rows])
+    for side in curvature:
+        for name, move in side.items():
+            lost = ~np.isfinite(np.asarray(move)).reshape(len(rows), -1).all(-1) & inside
+            assert not lost.any(), (name, [row for row, bad in zip(rows, lost) if bad])
 
 
 def test_the_comparison_can_fail():

@@ -2,7 +2,6 @@
 
 from typing import Any
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 
@@ -105,8 +104,7 @@ def gumbel(loc_p: Value, scale_p: Value, loc_q: Value, scale_q: Value) -> Array:
     """
     arguments = jnp.broadcast_arrays(loc_p, scale_p, loc_q, scale_q)
     mu_p, b_p, mu_q, b_q = arguments
-    # XLA of jax 0.12 does not come back from this branch fused with the rest and its slopes
-    far = jax.lax.optimization_barrier(_gumbel_far(*jax.lax.optimization_barrier(arguments)))
+    far = _gumbel_far(*arguments)
     return _extreme_value((b_p - b_q) / b_q, b_p / b_q, (mu_p - mu_q) / b_q, far)
 
 
@@ -122,7 +120,7 @@ def weibull_formula(k_p: Array, l_p: Array, k_q: Array, l_q: Array) -> Array:
     """KL of two Weibulls, unchecked: that of the Gumbels of −log x."""
     arguments = jnp.broadcast_arrays(k_p, l_p, k_q, l_q)
     k_p, l_p, k_q, l_q = arguments
-    far = jax.lax.optimization_barrier(_weibull_far(*jax.lax.optimization_barrier(arguments)))
+    far = _weibull_far(*arguments)
     return _extreme_value((k_q - k_p) / k_p, k_q / k_p, k_q * log_ratio(l_q, l_p), far)
 
 

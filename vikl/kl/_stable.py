@@ -5,8 +5,8 @@ double zero where its arguments agree. The textbook forms subtract nearly equal 
 do not. All of them are branch-free (`where` over two finite branches) and work in any float dtype.
 """
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -195,24 +195,36 @@ def _inverse_power_bregman(i: Array, j: Array, n: int) -> Array:
     return total
 
 
-def lgamma_smooth_bregman(alpha: Array, a: Array, difference: Array | None = None) -> Array:
-    """Bregman divergence D(alpha, a) >= 0 of log Γ(x) − x log x + x, a convex function.
+class _Sizes(NamedTuple):
+    """Shifts of the recurrence and terms of the series after it."""
 
-    By the recurrence Γ(x + 1) = x Γ(x), D(alpha, a) = (alpha + 1) φ(δ / (a (alpha + 1))) + D one
-    higher, which is repeated until Stirling's series holds. No term is negative but a tiny tail.
-    """
-    delta = alpha - a if difference is None else difference
-    shifts, terms = (11, 9) if is_wide(alpha) else (5, 4)
+    shifts: int
+    terms: int
 
-    def rise(k: Any, alpha: Array = alpha, a: Array = a, delta: Array = delta) -> Array:
-        low, high = a + k, alpha + (k + 1)
-        return high * phi(delta / (low * high), ((alpha + k) / low) * ((a + (k + 1)) / high))
 
-    if is_wide(alpha):  # eleven copies take long to compile, five run faster unrolled
-        steps = jnp.arange(shifts, dtype=alpha.dtype).reshape((shifts,) + (1,) * delta.ndim)
-        total = rise(steps, alpha[None], a[None], delta[None]).sum(0)
-    else:
-        total = sum((rise(k) for k in range(1, shifts)), start=rise(0))
+def _sizes(x: Array) -> _Sizes:
+    return _Sizes(11, 9) if is_wide(x) else _Sizes(5, 4)
+
+
+def _rise(k: Array, alpha: Array, a: Array, delta: Array) -> tuple[Array, Array]:
+    """Return x = δ / (low · high) of one step of the recurrence, and φ(x)."""
+    low, high = a + k, alpha + (k + 1)
+    x = delta / (low * high)
+    return x, phi(x, ((alpha + k) / low) * ((a + (k + 1)) / high))
+
+
+def _risen(body: Callable[[Array, Any], Any], start: Any, alpha: Array) -> Any:
+    """Loop over the steps of the recurrence: unrolled, they would take long to compile."""
+    return jax.lax.fori_loop(
+        0, _sizes(alpha).shifts, lambda k, total: body(k.astype(alpha.dtype), total), start
+    )
+
+
+@jax.custom_jvp
+def _lgamma_smooth_bregman(alpha: Array, a: Array, delta: Array) -> Array:
+    step = lambda k, total: total + (alpha + (k + 1)) * _rise(k, alpha, a, delta)[1]
+    total = _risen(step, jnp.zeros_like(delta), alpha)
+    shifts, terms = _sizes(alpha)
     low, high = a + shifts, alpha + shifts
     i, j = 1.0 / low, 1.0 / high
     tail = jnp.zeros_like(delta)
@@ -220,6 +232,43 @@ def lgamma_smooth_bregman(alpha: Array, a: Array, difference: Array | None = Non
         tail += STIRLING[index] * _inverse_power_bregman(i, j, 2 * index + 1)
     scaled = delta * i
     return total + 0.5 * phi(scaled, high / low) + scaled * scaled * j * tail
+
+
+@_lgamma_smooth_bregman.defjvp
+def _lgamma_smooth_bregman_jvp(primals, tangents):
+    alpha, a, delta = primals  # delta is alpha − a, and moves with them
+
+    def step(k: Array, slopes: tuple[Array, Array]) -> tuple[Array, Array]:
+        x, bend = _rise(k, alpha, a, delta)
+        low = a + k
+        fall = (x / low) * ((alpha + (k + 1)) / (low + 1))
+        return slopes[0] + (bend + x / (alpha + k)), slopes[1] + fall
+
+    nothing = jnp.zeros_like(delta)
+    rise, fall = _risen(step, (nothing, nothing), alpha)
+    shifts, terms = _sizes(alpha)
+    i, j = 1.0 / (a + shifts), 1.0 / (alpha + shifts)
+    # of −½ log x and of the c x^(−n): n c (i^(n+1) − j^(n+1)), and n (n+1) c i^(n+2) δ
+    power, powers, tail = jnp.ones_like(i), jnp.ones_like(i), jnp.full_like(i, 0.5)
+    for n in range(1, 2 * terms):
+        power = power * i
+        powers = powers * j + power
+        if n % 2:
+            tail += n * STIRLING[n // 2] * powers
+    bends = [n * (n + 1) * c for n, c in zip(range(1, 2 * terms, 2), STIRLING)]
+    rise = rise + delta * i * j * tail
+    fall = fall + delta * i * i * (0.5 + i * horner(bends, i * i))
+    return _lgamma_smooth_bregman(*primals), rise * tangents[0] - fall * tangents[1]
+
+
+def lgamma_smooth_bregman(alpha: Array, a: Array, difference: Array | None = None) -> Array:
+    """Bregman divergence D(alpha, a) >= 0 of log Γ(x) − x log x + x, a convex function.
+
+    By the recurrence Γ(x + 1) = x Γ(x), D(alpha, a) = (alpha + 1) φ(δ / (a (alpha + 1))) + D one
+    higher, which is repeated until Stirling's series holds. No term is negative but a tiny tail.
+    """
+    delta = alpha - a if difference is None else difference
+    return _lgamma_smooth_bregman(*jnp.broadcast_arrays(alpha, a, delta))
 
 
 def lgamma_bregman(alpha: Array, a: Array, difference: Array | None = None) -> Array:

@@ -101,8 +101,14 @@ def truncated_normal(
     mass_p = log_sum_exp(a) + jnp.log(last - first)
     mass_q = _log_mass(mu_q, s_q, low, high, mode)
     value = nodes_divergence(a, a - g, g, close, mass_q - mass_p)
-    left = _log_mass(mu_q, s_q, low_q, low, mode)
-    right = _log_mass(mu_q, s_q, high, high_q, mode)
+    nothing = mass_q - 1e4  # its share is exactly 0; −inf would make second derivatives NaN
+    left, right = (
+        jnp.where(jnp.isneginf(x), nothing, x)
+        for x in (
+            _log_mass(mu_q, s_q, low_q, low, mode),
+            _log_mass(mu_q, s_q, high, high_q, mode),
+        )
+    )
     outside = jnp.logaddexp(jnp.logaddexp(left, right) - mass_q, 0.0)
     value = jnp.where(inside, value + outside, jnp.inf)
     return ordered(low, high, ordered(low_q, high_q, value))
