@@ -1,6 +1,7 @@
 """Adapter from the reference cases' (pair, parameters) to `vikl.kl_divergence` and its gradient.
 
-Float32 unless VIKL_KL_DTYPE=float64. One compiled function per pair and shape.
+Float32 unless VIKL_KL_DTYPE=float64. One compiled function per pair and shape; VIKL_KL_MODE=eager
+runs without jit around it, VIKL_KL_MODE=vmap compiles a batch of two.
 """
 
 import functools
@@ -14,6 +15,7 @@ import numpyro.distributions as dist
 import vikl
 
 DTYPE = os.environ.get("VIKL_KL_DTYPE", "float32")
+MODE = os.environ.get("VIKL_KL_MODE", "jit")
 if DTYPE == "float64":
     jax.config.update("jax_enable_x64", True)
 
@@ -78,10 +80,24 @@ def divergence(pair: str, p: dict, q: dict):
     return vikl.kl_divergence(make_p(**p), make_q(**q))
 
 
+def _second_of_two(function):
+    """Run a function as the second of a compiled batch."""
+    batched = jax.jit(jax.vmap(function))
+
+    def run(*arguments):
+        pairs = jax.tree.map(lambda x: jnp.stack([x, x]), arguments)
+        return jax.tree.map(lambda x: x[1], batched(*pairs))
+
+    return run
+
+
+RUNS = {"jit": jax.jit, "eager": lambda function: function, "vmap": _second_of_two}
+
+
 @functools.cache
 def _compiled(pair: str, order: int):
     function = functools.partial(divergence, pair)
-    return jax.jit(function if order == 0 else jax.grad(function, argnums=(0, 1)))
+    return RUNS[MODE](function if order == 0 else jax.grad(function, argnums=(0, 1)))
 
 
 def _arrays(parameters: dict) -> dict:
