@@ -1,5 +1,7 @@
 """The sleep phase: q(z | data) from simulations of the model."""
 
+from typing import Any
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -108,7 +110,7 @@ def as_users_see_it():
 class Wrong(eqx.Module):
     """An encoder whose family is of another dimension."""
 
-    loc: jax.Array
+    loc: Any
 
     def __call__(self, data):
         return MeanFieldNormal.init(self.loc)

@@ -1,5 +1,7 @@
 """Families for constrained parameters: gamma, beta, Dirichlet, von Mises."""
 
+from typing import Any
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -57,7 +59,8 @@ def test_densities_and_entropies_are_those_of_scipy(float64):
     x = jnp.array([0.3, -2.0, 1.5])
     a, b = np.array([2.0, 0.3, 60.0]), np.array([0.7, 3.0, 12.0])
     gamma, beta = Gamma(jnp.log(a / b), jnp.log(a)), Beta(jnp.log(a), jnp.log(b))
-    theta, share = stats.gamma(a, scale=1 / b), stats.beta(a, b)
+    theta: Any = stats.gamma(a, scale=1 / b)
+    share: Any = stats.beta(a, b)
     inside = special.expit(np.asarray(x))
     np.testing.assert_allclose(
         gamma.log_prob(x), (theta.logpdf(np.exp(x)) + np.asarray(x)).sum(), rtol=1e-12
@@ -195,8 +198,9 @@ def test_von_mises_is_normalised_and_its_slope_is_the_quantile_s(float64):
 
     kappa, theta = np.array([0.01, 0.5, 3.0, 30.0, 2000.0]), np.array([2.0, -1.0, 0.4, 0.2, -0.03])
     step = 1e-4 * kappa
-    above, below = (stats.vonmises(kappa + s).cdf(theta) for s in (step, -step))
-    expected = -(above - below) / (2 * step) / stats.vonmises(kappa).pdf(theta)
+    circle: Any = stats.vonmises
+    above, below = (circle(kappa + s).cdf(theta) for s in (step, -step))
+    expected = -(above - below) / (2 * step) / circle(kappa).pdf(theta)
     np.testing.assert_allclose(_slope(jnp.asarray(theta), jnp.asarray(kappa)), expected, rtol=1e-6)
 
 
@@ -207,7 +211,7 @@ def test_von_mises_finds_an_angle_across_the_seam():
         target, VonMises(jnp.array([2.0]), jnp.zeros(1)), ReverseKL(StickingTheLanding(), 8),
         optax.adam(optax.cosine_decay_schedule(0.1, 400)), key=jax.random.key(0), num_steps=400,
     )  # fmt: skip
-    q = posterior.family
+    q: Any = posterior.family
     assert float(jnp.cos(q.loc[0])) == pytest.approx(-1.0, abs=1e-4)
     assert float(jnp.exp(q.log_concentration[0])) == pytest.approx(3.0, rel=5e-3)
     assert float(vikl.kl_divergence(q, VonMises(q.loc + 2 * np.pi, q.log_concentration))) < 1e-6

@@ -1,6 +1,7 @@
 """Any pytree with `sample_and_log_prob` is a family: by its methods, not its class."""
 
 import dataclasses
+from typing import Any
 
 import equinox as eqx
 import jax
@@ -67,7 +68,8 @@ def test_it_is_fitted_as_it_is(make, estimator):
     posterior = vikl.fit(
         target, make(), ReverseKL(estimator(), 32), adam, key=jax.random.key(0), num_steps=500
     )
-    found = posterior.family.distribution
+    family: Any = posterior.family
+    found = family.distribution
     assert type(found) is type(make())
     normal = getattr(found, "plain", found)
     off = (np.asarray(normal.loc) - [1.0, -2.0]) / [0.5, 2.0]

@@ -124,7 +124,7 @@ class Dirichlet(Family):
         check_concrete(loc, scale)
         sds = np.broadcast_to(np.asarray(scale, np.float64), loc.shape)
         center = np.asarray(loc, np.float64) - _offsets(loc.shape[0])
-        logs = concentrations_of(center[:, None], np.sum(sds**2)[None])
+        logs = concentrations_of(center[:, None], np.array([np.sum(sds**2)]))
         return Dirichlet(jnp.asarray(logs[:, 0], loc.dtype))
 
     @property

@@ -42,7 +42,8 @@ def _log_gamma_over_shape_jvp(primals: Any, tangents: Any) -> Any:
     small = jnp.minimum(shape, _CUBE_ROOT)
     log_g = jnp.minimum(value + jnp.log(shape), _LOG_MOST)
     g = jnp.maximum(jnp.exp(log_g), float(jnp.finfo(shape.dtype).tiny))
-    near = jax.lax.random_gamma_grad(small, g) / g - 1 / small
+    near = jax.lax.random_gamma_grad(small, g)  # pyright: ignore[reportCallIssue]
+    near = near / g - 1 / small
     third = jnp.where(shape > _CUBE_ROOT, value, 0.0) / 3
     far = 3 * (1 / (18 * shape) - 0.5 * jnp.expm1(third)) * jnp.exp(-third) / shape
     return value, jnp.where(shape > _CUBE_ROOT, far, near) * tangents[1]

@@ -117,7 +117,7 @@ class Amortized:
         return Posterior(target, family, self.ending, self.history, weighted, 0, 0.0, 0.0)
 
     def __repr__(self) -> str:
-        loss = self.history.get("loss", ())
+        loss = self.history.get("loss", np.zeros(0))
         last = f"{loss[-1]:.4f}" if len(loss) else "none"
         return (
             f"Amortized: {type(self.encoder).__name__}, {self.target.dim} latents: {self.status}\n"
@@ -232,7 +232,7 @@ def _sample(target: Target, family: Family, keys: Array) -> PyTree:
 
 
 def _check_draws(target: Target, flat: Array, data: PyTree) -> None:
-    bad = ~np.isfinite(np.asarray(flat)).all(axis=0)
+    bad = np.atleast_1d(~np.isfinite(np.asarray(flat)).all(axis=0))
     if bad.any():
         names = ", ".join(name for name, is_bad in zip(target.names, bad) if is_bad)
         raise ValueError(
