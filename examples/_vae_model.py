@@ -29,7 +29,7 @@ def load_binary_digits() -> tuple[jax.Array, jax.Array, np.ndarray]:
 
 def glorot(inputs: int, outputs: int, key: jax.Array) -> eqx.nn.Linear:
     """Return a linear layer with Glorot's normal weights and no bias to start with."""
-    layer = eqx.nn.Linear(inputs, outputs, key=key)
+    layer = eqx.filter_eval_shape(eqx.nn.Linear, inputs, outputs, key=key)
     weight = jax.nn.initializers.glorot_normal(1, 0)(key, (outputs, inputs))
     return eqx.tree_at(lambda l: (l.weight, l.bias), layer, (weight, jnp.zeros(outputs)))
 

@@ -42,11 +42,15 @@ ENGLISH = [
 def numbers():
     """Print the worked examples beside their references."""
     heading("worked examples (bits per symbol)")
-    for name, p, q, entropy, cross, excess in WORKED:
-        a, b = jnp.array(p), jnp.array(q)
-        beside(f"{name}: entropy H(p)", float(info.entropy(a, base=2)), entropy)
-        beside(f"{name}: cross-entropy H(p, q)", float(info.cross_entropy(a, b, base=2)), cross)
-        beside(f"{name}: KL(p‖q)", float(info.kl_divergence(a, b, base=2)), excess)
+    pad = lambda p: np.pad(p, (0, 4 - len(p)))  # an outcome that cannot be costs nothing
+    p, q = (jnp.array([pad(row[i]) for row in WORKED]) for i in (1, 2))
+    found = zip(
+        info.entropy(p, base=2), info.cross_entropy(p, q, base=2), info.kl_divergence(p, q, base=2)
+    )
+    for (name, _, _, *references), values in zip(WORKED, found):
+        for what, value, reference in zip(("entropy H(p)", "cross-entropy H(p, q)", "KL(p‖q)"),
+                                          values, references):  # fmt: skip
+            beside(f"{name}: {what}", float(value), reference)
     boot = jnp.array([0.7, 0.2, 0.1])
     heading("a computer boots, does not, explodes: 0.7, 0.2, 0.1 (nats)")
     for p, reference in zip((0.7, 0.2, 0.1), (0.3566749439, 1.6094379124, 2.3025850930)):

@@ -13,6 +13,7 @@ drives the student away from the teacher.
 """
 
 import functools
+import itertools
 from typing import Any
 
 import jax
@@ -42,13 +43,10 @@ def data(seed=0):
     return (x[:1497], y[:1497]), (x[1497:], y[1497:])
 
 
-def init(key, sizes):
+def init(rng, sizes):
     """Return the weights of a network with one hidden layer."""
-    keys = jax.random.split(key, len(sizes) - 1)
-    return [
-        (jax.random.normal(k, (a, b)) * np.sqrt(2 / a), jnp.zeros(b))
-        for k, a, b in zip(keys, sizes, sizes[1:])
-    ]
+    weights = [rng.normal(0, np.sqrt(2 / a), (a, b)) for a, b in itertools.pairwise(sizes)]
+    return [(jnp.array(w), jnp.array(np.zeros(w.shape[1]))) for w in weights]
 
 
 def logits(params, x):
@@ -57,49 +55,40 @@ def logits(params, x):
     return jax.nn.relu(x @ w + b) @ v + c
 
 
-def train(loss, params, key, count, num_steps, batch=512, rate=3e-3):
-    """Minimise the mean of `loss(params, rows)` over batches with Adam."""
-    optimizer = optax.adam(rate)
-    batch = min(batch, count)
+@functools.partial(jax.jit, static_argnames="form")
+def train(params, batches, x, y, soft, temperature, label_weight, form="KL(teacher‖student)"):
+    """Train a network by Adam on labels (weight 1), on a teacher's logits (weight 0), or both.
 
-    def step(carry, key):
+    `batches` are row numbers, (steps, batch). With no `form` there is no teacher, labels only.
+    """
+    optimizer = optax.adam(3e-3)
+    divergence = None if form is None else FORMS[form][0]()
+
+    def loss(params, rows):
+        if divergence is None:
+            z = logits(params, x[rows])
+            return optax.softmax_cross_entropy_with_integer_labels(z, y[rows]).mean()
+        return losses.distillation(
+            logits(params, x[rows]), soft[rows], temperature, divergence=divergence,
+            labels=y[rows], label_weight=label_weight,
+        ).mean()  # fmt: skip
+
+    def step(carry, rows):
         params, state = carry
-        rows = jax.random.randint(key, (batch,), 0, count)
         updates, state = optimizer.update(jax.grad(loss)(params, rows), state)
         return (optax.apply_updates(params, updates), state), None
 
-    return jax.lax.scan(step, (params, optimizer.init(params)), jax.random.split(key, num_steps))[
-        0
-    ][0]
+    return jax.lax.scan(step, (params, optimizer.init(params)), batches)[0][0]
 
 
-@functools.partial(jax.jit, static_argnames=("sizes", "num_steps"))
-def by_labels(x, y, key, sizes, num_steps):
-    """Train a network on labels."""
-    first, second = jax.random.split(key)
-
-    def loss(params, rows):
-        return optax.softmax_cross_entropy_with_integer_labels(logits(params, x[rows]), y[rows]
-                                                               ).mean()  # fmt: skip
-
-    return train(loss, init(first, sizes), second, len(x), num_steps)
-
-
-@functools.partial(jax.jit, static_argnames=("form", "num_steps"))
-def by_teacher(x, soft, temperature, key, form, num_steps):
-    """Train a student on the logits of a teacher, without labels."""
-    first, second = jax.random.split(key)
-    divergence = FORMS[form][0]()
-
-    def loss(params, rows):
-        z = logits(params, x[rows])
-        return losses.distillation(z, soft[rows], temperature, divergence=divergence).mean()
-
-    return train(loss, init(first, STUDENT), second, len(x), num_steps)
-
-
+@jax.jit
 def accuracy(params, x, y):
     return (jnp.argmax(logits(params, x), -1) == y).mean()
+
+
+def draw_batches(rng, count, num_steps, batch=256):
+    """Return row numbers below `count`, (steps, batch)."""
+    return jnp.array(rng.integers(0, count, (num_steps, batch)))
 
 
 def compare(seeds, num_steps):
@@ -107,12 +96,13 @@ def compare(seeds, num_steps):
     rows, kept = [], None
     for seed in range(seeds):
         (x, y), test = data(seed)
-        keys = jax.random.split(jax.random.key(seed), 3)
-        teacher = by_labels(x, y, keys[0], TEACHER, num_steps)
-        hard = by_labels(x[:100], y[:100], keys[1], STUDENT, num_steps)
+        rng = np.random.default_rng(seed)
+        every = draw_batches(rng, len(x), num_steps)
+        teacher = train(init(rng, TEACHER), every, x, y, None, None, None, form=None)
         soft = logits(teacher, x)
-        form = next(iter(FORMS))
-        distilled = by_teacher(x, soft, 4.0, keys[2], form, num_steps)
+        few = draw_batches(rng, 100, num_steps)
+        hard = train(init(rng, STUDENT), few, x, y, soft, 4.0, 1.0)  # labels weigh all
+        distilled = train(init(rng, STUDENT), every, x, y, soft, 4.0, 0.0)
         rows.append([accuracy(p, *test) for p in (teacher, hard, distilled)])
         kept = kept or (x, y, soft, test)
     return np.array(rows), kept
@@ -120,12 +110,13 @@ def compare(seeds, num_steps):
 
 def sweep(kept, num_steps, temperatures, forms):
     """Return the accuracy of the student for each form and temperature."""
-    x, _, soft, test = kept
-    fits = jax.vmap(by_teacher, in_axes=(None, None, 0, None, None, None))
+    x, y, soft, test = kept
+    rng = np.random.default_rng(7)
+    start, batches = init(rng, STUDENT), draw_batches(rng, len(x), num_steps)
     found = {}
     for form in forms:
-        students = fits(x, soft, jnp.array(temperatures), jax.random.key(7), form, num_steps)
-        found[form] = list(jax.vmap(accuracy, in_axes=(0, None, None))(students, *test))
+        students = (train(start, batches, x, y, soft, t, 0.0, form) for t in temperatures)
+        found[form] = [accuracy(student, *test) for student in students]
     return found
 
 
@@ -137,8 +128,9 @@ def sizes_of_gradients():
         5.0: (0.4326687971, -0.1323945271), 100.0: (0.5767914423, -0.1656509258),
     }  # fmt: skip
     heading("the loss for one row, and the slope in its first logit")
+    both = jax.jit(jax.value_and_grad(losses.distillation))
     for t, (value, slope) in references.items():
-        found = jax.value_and_grad(losses.distillation)(student, teacher, t)
+        found = both(student, teacher, t)
         beside(f"T = {t:g}: loss", float(found[0]), value)
         beside(f"T = {t:g}: slope (with T² it does not fade)", float(found[1][0]), slope)
 
@@ -156,14 +148,16 @@ def draw(rows, grid, temperatures, kept, folder):
     left.set(xlabel="temperature T", ylabel="accuracy on 300 test images", ylim=(0.84, 1.005))
     left.set_title("Without one label the student nearly equals its teacher")
     left.legend(loc="lower right", bbox_to_anchor=(1.0, 0.36))
-    x, y, soft, _ = kept
-    unsure = int(jnp.argsort(jnp.sort(soft, -1)[:, -1] - jnp.sort(soft, -1)[:, -2])[25])
+    x, y, soft = map(np.asarray, kept[:3])
+    second, first = np.sort(soft, -1)[:, -2:].T
+    unsure = int(np.argsort(first - second)[25])
     middle.imshow(x[unsure].reshape(8, 8), cmap="Greys")
     middle.set(xticks=[], yticks=[], xlabel=f"labelled {int(y[unsure])}")
     middle.set_title("An image")
     place = np.arange(10)
     for t, shift, color, hatch in ((1.0, -0.2, EDGE, ""), (4.0, 0.2, BLUE, "///")):
-        right.bar(place + shift, jax.nn.softmax(soft[unsure] / t), 0.4, color=color, hatch=hatch,
+        weights = np.exp((soft[unsure] - soft[unsure].max()) / t)
+        right.bar(place + shift, weights / weights.sum(), 0.4, color=color, hatch=hatch,
                   edgecolor="white", label=f"T = {t:g}")  # fmt: skip
     right.set_xticks(place)
     right.set(xlabel="digit", ylabel="teacher's probability")
@@ -186,7 +180,7 @@ def main(argv=None):
     if args.quick:
         grid = {form: [rows[0, 2]] for form in list(FORMS)[:1]}
     else:
-        grid = sweep(kept, 1000, temperatures, FORMS)
+        grid = sweep(kept, num_steps, temperatures, FORMS)
     print("\naccuracy of the student by form and temperature (one seed)")
     print(f"  {'':<30}" + "".join(f"{f'T = {t:g}':>9}" for t in temperatures))
     for name, values in grid.items():

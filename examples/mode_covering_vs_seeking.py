@@ -11,9 +11,11 @@ depends on where it starts. The parameters found are printed beside the true one
 
 import argparse
 import dataclasses
+import functools
 from pathlib import Path
 from typing import Any
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -66,7 +68,16 @@ class Found:
     posterior: Any
 
 
-DRAWS = 200_000  # behind the printed divergences
+@dataclasses.dataclass(frozen=True)
+class Effort:
+    """Steps of a fit, draws of q in each, and draws of p to fit to and behind divergences."""
+
+    num_steps: int = 2000
+    num_samples: int = 2048
+    num_draws: int = 500_000
+
+
+FULL, QUICK = Effort(), Effort(400, 512, 50_000)
 MIXTURES = {
     "equal modes": {"weight": [0.5, 0.5], "mean": [-2.0, 2.0], "sd": [0.5, 0.5]},
     "unequal modes": {"weight": [0.7, 0.3], "mean": [-2.0, 2.5], "sd": [0.8, 0.6]},
@@ -121,63 +132,69 @@ def _arrays(parts):
     return {name: jnp.asarray(value) for name, value in parts.items()}
 
 
-def draw_target(name, key, num):
-    """Return independent draws of p, `(num,)` or `(num, 2)`."""
-    first, second = jax.random.split(key)
-    noise = jax.random.normal(first, (num,))
+def draw_target(name, rng, num):
+    """Return independent draws of p, `(num, 1)` or `(num, 2)`."""
+    noise = rng.standard_normal((num, 2))
     if name == "banana":
-        x = 2.0 * noise
-        return jnp.stack([x, 0.25 * (x**2 - 4.0) + jax.random.normal(second, (num,))], axis=1)
-    parts = _arrays(MIXTURES[name])
-    which = (jax.random.uniform(second, (num,)) > parts["weight"][0]).astype(int)
-    return parts["mean"][which] + parts["sd"][which] * noise
+        x = 2.0 * noise[:, 0]
+        return np.stack([x, 0.25 * (x**2 - 4.0) + noise[:, 1]], axis=1)
+    weight, mean, sd = (np.array(MIXTURES[name][k]) for k in ("weight", "mean", "sd"))
+    which = (rng.random(num) > weight[0]).astype(int)
+    return (mean[which] + sd[which] * noise[:, 0])[:, None]
 
 
-def fit_case(case, num_steps, key, callback=None):
+def fit_case(case, effort, seed, callback=None):
     """Fit one case from its start and compare it with the truth."""
-    target = make_target(case.target)
+    target, rng = make_target(case.target), np.random.default_rng(seed)
     family = FullRankNormal if case.target == "banana" else MeanFieldNormal
     start = family.init(jnp.full(target.dim, case.start[0]), case.start[1])
-    keys = jax.random.split(key, 3)
     if case.direction == "reverse":
-        objective = ReverseKL(StickingTheLanding(), num_samples=2048 // target.dim**2)
+        objective = ReverseKL(StickingTheLanding(), num_samples=effort.num_samples // target.dim**2)
     elif case.snis:
-        objective = ForwardKL(proposal=MeanFieldNormal.init(jnp.zeros(1), 4.0), num_samples=512)
+        wide = MeanFieldNormal.init(jnp.zeros(1), 4.0)
+        objective = ForwardKL(proposal=wide, num_samples=effort.num_samples // 4)
     else:
-        samples = draw_target(case.target, keys[0], 500_000)
-        objective = ForwardKL(samples=samples, batch_size=1024 // target.dim)
+        samples = jnp.asarray(draw_target(case.target, rng, effort.num_draws), float)
+        objective = ForwardKL(samples=samples, batch_size=effort.num_samples // 2 // target.dim)
+    num_steps = effort.num_steps
     schedule = optax.cosine_decay_schedule(40.0 / num_steps, num_steps, exponent=2.0)
     posterior = vikl.fit(
         target, start, objective, optax.adam(schedule, b2=0.99),
-        key=keys[1], num_steps=num_steps, callback=callback, progress=False,
+        key=jax.random.key(seed), num_steps=num_steps, callback=callback, progress=False,
     )  # fmt: skip
-    kl, error = _own_divergence(case, posterior, keys[2])
+    kl, error = _own_divergence(case, posterior, rng, effort.num_draws)
     mean, sd = np.asarray(posterior.mean), np.asarray(posterior.std)
     cov = np.asarray(posterior.cov)
     return Found(case, mean, sd, cov, kl, error, case.nearest(mean, sd), posterior)
 
 
-def _own_divergence(case, posterior, key):
+@eqx.filter_jit
+def _log_ratio(family, target, x):
+    return jax.vmap(lambda row: family.log_prob(row) - target.log_density(row))(x)
+
+
+def _own_divergence(case, posterior, rng, num):
     """Return KL(q‖p) or KL(p‖q), whichever was minimised, and its standard error (p is known)."""
     reverse = case.direction == "reverse"
-    x = posterior.sample(key, DRAWS) if reverse else draw_target(case.target, key, DRAWS)
-    x = x.reshape(DRAWS, -1)
-    gap = posterior.log_prob(x) - jax.vmap(posterior.target.log_density)(x)
-    gap = gap if reverse else -gap
-    return float(gap.mean()), float(gap.std() / np.sqrt(DRAWS))
+    if reverse:
+        noise = rng.standard_normal((num, posterior.target.dim))
+        x = np.asarray(posterior.mean) + noise @ np.linalg.cholesky(posterior.cov).T
+    else:
+        x = draw_target(case.target, rng, num)
+    gap = np.asarray(_log_ratio(posterior.family, posterior.target, jnp.asarray(x, float)))
+    gap = gap.astype(float) if reverse else -gap.astype(float)
+    return float(gap.mean()), float(gap.std() / np.sqrt(num))
 
 
+@functools.cache
 def fit_all(quick=False, seed=0):
     """Fit every case."""
-    keys = jax.random.split(jax.random.key(seed), len(CASES))
-    return [
-        fit_case(case, 800 if quick else 2000, key) for case, key in zip(CASES, keys, strict=True)
-    ]
+    effort = QUICK if quick else FULL
+    return [fit_case(case, effort, 100 * seed + i) for i, case in enumerate(CASES)]
 
 
 def fit_movie(quick=False, seed=1):
     """Fit the equal modes in both directions from one narrow start; return the ways they took."""
-    num_steps = 400 if quick else 2000
     ways = {}
     for direction, optima in (("forward", COVER_EQUAL), ("reverse", SEEK_EQUAL)):
         start = (-0.5, 0.45)
@@ -188,7 +205,7 @@ def fit_movie(quick=False, seed=1):
             way.append((snapshot.step, float(q.loc[0]), float(jnp.exp(q.log_scale[0]))))
 
         case = Case("equal modes", direction, start, optima)
-        fit_case(case, num_steps, jax.random.key(seed), watch)
+        fit_case(case, QUICK if quick else FULL, 100 * seed, watch)
         ways[direction] = way[:8] if quick else way
     return ways
 

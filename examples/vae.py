@@ -104,11 +104,11 @@ def linear_against_pca(latents, num_epochs):
     )
 
 
-def main() -> None:
+def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
     parser.add_argument("--quick", action="store_true", help="few epochs, one estimator")
     parser.add_argument("--out", type=Path, default=Path("figures"), help="folder of the figure")
-    args = parser.parse_args()
+    args = parser.parse_args(argv)
     started, processor = time.perf_counter(), time.process_time()
     data = load_binary_digits()
     quick = args.quick

@@ -48,19 +48,21 @@ def normal_pdf(x: np.ndarray, mu: float, sigma: float) -> np.ndarray:
     return np.exp(-0.5 * ((x - mu) / sigma) ** 2) / (sigma * np.sqrt(2 * np.pi))
 
 
+@eqx.filter_jit
+def _value_and_grad(objective, target, v):
+    def loss(v):
+        q = vikl.families.MeanFieldNormal(v[:1], v[1:])
+        return objective(q, target, jax.random.key(0))[0]
+
+    return jax.value_and_grad(loss)(v)
+
+
 def exact_fit(objective, target, mu: float, sigma: float) -> tuple[float, float, float]:
     """Return mean, sd and loss of the optimum that a descent without noise reaches from a start."""
 
-    @eqx.filter_jit
-    def value_and_grad(v):
-        def loss(v):
-            q = vikl.families.MeanFieldNormal(v[:1], v[1:])
-            return objective(q, target, jax.random.key(0))[0]
-
-        return jax.value_and_grad(loss)(v)
-
     def of(v):
-        value, gradient = value_and_grad(jnp.asarray(v, jnp.result_type(float)))
+        v = jnp.asarray(v, jnp.result_type(float))
+        value, gradient = _value_and_grad(objective, target, v)
         return float(value), np.asarray(gradient, np.float64)
 
     found = minimize(of, [mu, np.log(sigma)], jac=True, method="L-BFGS-B")
