@@ -57,19 +57,20 @@ def normal(mu, sigma):
     return MeanFieldNormal.init(jnp.array([mu]), sigma)
 
 
+@eqx.filter_jit
+def value_and_grad(objective, v):
+    def loss(v):
+        q = MeanFieldNormal(v[:1], v[1:])
+        return objective(q, target, jax.random.key(0))[0]
+
+    return jax.value_and_grad(loss)(v)
+
+
 def optimum(objective, mu, sigma):
     """Descend without noise from a start; return mean, sd and the loss."""
 
-    @eqx.filter_jit
-    def value_and_grad(v):
-        def loss(v):
-            q = MeanFieldNormal(v[:1], v[1:])
-            return objective(q, target, jax.random.key(0))[0]
-
-        return jax.value_and_grad(loss)(v)
-
     def of(v):
-        value, gradient = value_and_grad(jnp.asarray(v, jnp.result_type(float)))
+        value, gradient = value_and_grad(objective, jnp.asarray(v, jnp.result_type(float)))
         return float(value), np.asarray(gradient, np.float64)
 
     found = minimize(of, [mu, np.log(sigma)], jac=True, method="L-BFGS-B")

@@ -1,7 +1,6 @@
 """Every example runs, writes its figures, and prints numbers that agree with its references."""
 
 import json
-import os
 import re
 import subprocess
 import sys
@@ -11,6 +10,7 @@ import numpy as np
 import pytest
 from monte_carlo import assert_mean
 from PIL import Image
+from script_process import as_users_have_it, script_process
 
 import vikl
 
@@ -35,23 +35,15 @@ NUMBER = r"-?\d+\.?\d*"
 def runs(tmp_path_factory):
     """Run an example once, in quick mode, and remember how it went."""
     done = {}
+    with script_process(EXAMPLES) as process:
 
-    def run(script):
-        if script not in done:
-            folder = tmp_path_factory.mktemp(script.stem)
-            environment = os.environ | {
-                "PYTHONPATH": str(EXAMPLES.parent),
-                "JAX_NUMPY_DTYPE_PROMOTION": "standard",  # as users have it
-                "JAX_NUMPY_RANK_PROMOTION": "allow",
-            }
-            ended = subprocess.run(
-                [sys.executable, str(script), "--quick", "--out", str(folder)],
-                cwd=folder, env=environment, capture_output=True, text=True, timeout=300,
-            )  # fmt: skip
-            done[script] = (ended, folder)
-        return done[script]
+        def run(script):
+            if script not in done:
+                folder = tmp_path_factory.mktemp(script.stem)
+                done[script] = process.run(script.stem, folder, "--quick"), folder
+            return done[script]
 
-    return run
+        yield run
 
 
 @pytest.mark.parametrize("script", SCRIPTS, ids=lambda path: path.stem)
@@ -68,6 +60,37 @@ def test_runs_and_draws(runs, script):
             assert np.asarray(image.convert("L")).std() > 5.0  # not a blank page
             assert getattr(image, "n_frames", 1) > 3 or name.endswith(".png")
         assert name in ended.stdout.splitlines()[-1] + ended.stdout.splitlines()[-2]
+
+
+def test_a_script_is_a_command(tmp_path):
+    """Every script ends by calling its `main`; the cheapest is run as a reader would run it."""
+    for script in SCRIPTS:
+        assert script.read_text(encoding="utf-8").endswith(
+            'if __name__ == "__main__":\n    main()\n'
+        )
+    ended = subprocess.run(
+        [sys.executable, str(EXAMPLES / "coding.py"), "--quick"],
+        cwd=tmp_path, env=as_users_have_it(), capture_output=True, text=True, timeout=900,
+    )  # fmt: skip
+    assert ended.returncode == 0, ended.stderr[-3000:]
+    assert (tmp_path / "figures" / "coding.png").exists()
+    assert "figure: figures/coding.png" in ended.stdout
+
+
+def test_a_script_that_fails_is_seen(tmp_path):
+    broken = "def main(argv):\n    print('so far')\n    raise ValueError(argv)\n"
+    (tmp_path / "broken.py").write_text(broken)
+    (tmp_path / "gone.py").write_text("def main(argv):\n    import os\n    os._exit(0)\n")
+    (tmp_path / "slow.py").write_text("def main(argv):\n    import time\n    time.sleep(60)\n")
+    with script_process(tmp_path) as process:
+        ended = process.run("broken", tmp_path, "--quick")
+        assert (ended.returncode, ended.stdout) == (1, "so far\n")
+        assert "ValueError: ['--quick', '--out'" in ended.stderr
+        with pytest.raises(TimeoutError, match="`gone`: it ended its process"):
+            process.run("gone", tmp_path)
+        with pytest.raises(TimeoutError, match="`slow`: it took over"):
+            process.run("slow", tmp_path, timeout=0.5)
+        assert process.run("broken", tmp_path).stdout == "so far\n"
 
 
 def test_every_example_names_its_figures():

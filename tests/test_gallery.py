@@ -1,45 +1,35 @@
 """Every script of the gallery runs, draws its figure, and prints the numbers that it must."""
 
-import os
 import pathlib
 import re
-import subprocess
-import sys
 
 import pytest
 from PIL import Image
+from script_process import script_process
 
 GALLERY = pathlib.Path(__file__).parents[1] / "examples" / "gallery"
 SCRIPTS = sorted(path.stem for path in GALLERY.glob("*.py") if not path.name.startswith("_"))
-ALL = """
-import importlib, sys
-for name in {names}:
-    print("==", name)
-    importlib.import_module(name).main(["--quick", "--out", sys.argv[1]])
-"""
 
 
 @pytest.fixture(scope="module")
 def printed(tmp_path_factory):
-    """Run all scripts in one process, quickly, as users have JAX; return what each prints."""
-    folder = tmp_path_factory.mktemp("gallery")
-    environment = os.environ | {
-        "PYTHONPATH": f"{GALLERY.parents[1]}{os.pathsep}{GALLERY}",
-        "JAX_NUMPY_DTYPE_PROMOTION": "standard",
-        "JAX_NUMPY_RANK_PROMOTION": "allow",
-    }
-    ended = subprocess.run(
-        [sys.executable, "-c", ALL.format(names=SCRIPTS), str(folder)],
-        env=environment, capture_output=True, text=True, timeout=600, check=False,
-    )  # fmt: skip
-    assert ended.returncode == 0, ended.stderr[-3000:]
-    parts = re.split(r"^== (\w+)\n", ended.stdout, flags=re.MULTILINE)[1:]
-    return folder, dict(zip(parts[::2], parts[1::2]))
+    """Run a script, quickly, or remember what it printed; return its folder and that."""
+    folder, done = tmp_path_factory.mktemp("gallery"), {}
+    with script_process(GALLERY) as process:
+
+        def run(name):
+            if name not in done:
+                ended = process.run(name, folder, "--quick")
+                assert ended.returncode == 0, ended.stderr[-3000:]
+                done[name] = ended.stdout
+            return folder, done[name]
+
+        yield run
 
 
 @pytest.mark.parametrize("name", SCRIPTS)
 def test_it_draws_its_figure(printed, name):
-    folder, _ = printed
+    folder, _ = printed(name)
     with Image.open(folder / f"{name}.png") as picture:
         assert min(picture.size) > 300
     with Image.open(GALLERY / "figures" / f"{name}.png") as kept:
@@ -51,21 +41,21 @@ def numbers(text):
 
 
 def test_the_three_optima_are_the_true_ones(printed):
-    left, right, between = printed[1]["three_optima"].splitlines()[:3]
+    left, right, between = printed("three_optima")[1].splitlines()[:3]
     assert numbers(left) == pytest.approx([-1.9998, 0.5004, 0.6931], abs=2e-3)
     assert numbers(right) == pytest.approx([1.9998, 0.5004, 0.6931], abs=2e-3)
     assert numbers(between) == pytest.approx([0.0, 1.7364, 1.8712], abs=2e-3)
 
 
 def test_a_narrow_start_is_told(printed):
-    alone, wide = printed[1]["narrow_weights"].splitlines()[:2]
+    alone, wide = printed("narrow_weights")[1].splitlines()[:2]
     assert "not inclusive any more" in alone
     assert "not inclusive any more" not in wide
 
 
 def test_sticking_the_landing_is_loud_far_away_and_silent_at_the_optimum(printed):
     rows = {}
-    for line in printed[1]["estimator_variance"].splitlines()[:4]:
+    for line in printed("estimator_variance")[1].splitlines()[:4]:
         found = re.match(r"(.{22}) start (\S+), half way (\S+), optimum (\S+)", line)
         assert found is not None
         name, start, _, end = found.groups()

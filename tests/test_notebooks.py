@@ -6,6 +6,8 @@ import pathlib
 import jupytext
 import nbformat
 import pytest
+from jupyter_client.manager import KernelManager
+from nbclient.exceptions import CellExecutionError
 
 FOLDER = pathlib.Path(__file__).parents[1] / "notebooks"
 NOTEBOOKS = sorted(FOLDER.glob("*.ipynb"))
@@ -77,14 +79,32 @@ def test_what_is_missing_is_seen():
     assert len(lacking_outputs(notebook)) == 2
 
 
+@pytest.fixture(scope="module")
+def kernel():
+    """Return one kernel for all, as users have JAX: importing it costs as much as a notebook."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("VIKL_QUICK", "1")
+        patch.setenv("PYTHONPATH", str(FOLDER.parent))
+        for rule, value in (("DTYPE", "standard"), ("RANK", "allow")):
+            patch.setenv(f"JAX_NUMPY_{rule}_PROMOTION", value)
+        patch.setenv("PYTHONWARNINGS", "ignore:IProgress not found")
+        patch.delenv("MPLBACKEND", raising=False)  # the kernel has its own
+        manager = KernelManager(kernel_name="python3")
+        manager.start_kernel(cwd=str(FOLDER))
+        yield manager
+        manager.shutdown_kernel(now=True)
+
+
 @pytest.mark.parametrize("name", [path.stem for path in NOTEBOOKS])
-def test_runs_from_top_to_bottom(name, monkeypatch):
+def test_runs_from_top_to_bottom(name, kernel):
     """In its short version where it has one; an error in a cell is raised here, with its text."""
-    monkeypatch.setenv("VIKL_QUICK", "1")
-    monkeypatch.setenv("PYTHONPATH", str(FOLDER.parent))
-    for rule, value in (("DTYPE", "standard"), ("RANK", "allow")):  # as users have it
-        monkeypatch.setenv(f"JAX_NUMPY_{rule}_PROMOTION", value)
-    monkeypatch.setenv("PYTHONWARNINGS", "ignore:IProgress not found")
-    monkeypatch.delenv("MPLBACKEND", raising=False)  # the kernel has its own
-    found = build().execute(FOLDER / f"{name}.py")
+    found = build().execute(FOLDER / f"{name}.py", kernel=kernel)
     assert lacking_outputs(found) == []
+
+
+def test_a_notebook_finds_no_names_of_another(tmp_path, kernel):
+    for name, code in (("first", "left = 1\nprint(left)"), ("second", "print(left)")):
+        (tmp_path / f"{name}.py").write_text(f"# %%\n{code}\n")
+    build().execute(tmp_path / "first.py", kernel=kernel)
+    with pytest.raises(CellExecutionError, match="'left' is not defined"):
+        build().execute(tmp_path / "second.py", kernel=kernel)
