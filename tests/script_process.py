@@ -69,12 +69,16 @@ class ScriptProcess:
         line = json.dumps([name, str(out), *arguments, "--out", str(out)])
         self._process.stdin.write(line + "\n")
         self._process.stdin.flush()
-        ready, _, _ = select.select([self._process.stdout], [], [], timeout)
-        reply = self._process.stdout.readline() if ready else ""
-        if not reply:  # its answer, if it still comes, must not be taken for the next one's
-            self.close()
-            self._process = self._start()
-            why = f"it took over {timeout} s" if not ready else "it ended its process"
+        reply, ready = "", []
+        try:
+            ready, _, _ = select.select([self._process.stdout], [], [], timeout)
+            reply = self._process.stdout.readline() if ready else ""
+        finally:
+            if not reply:  # an answer that still comes must not be taken for the next one's
+                self.close()
+                self._process = self._start()
+        if not reply:
+            why = "it ended its process" if ready else f"it took over {timeout} s"
             raise TimeoutError(f"No answer of `{name}`: {why}.")
         return Ended(*json.loads(reply))
 
