@@ -101,7 +101,7 @@ fit(target=cases.skewed_target(), path=sys.argv[1])
 """
 _INTERRUPTED = """
 for options in ({"target": cases.skewed_target()},
-                {"optimizer": optax.adam(0.05), "num_steps": 10**7}):
+                {"optimizer": optax.adam(0.05), "num_steps": 400_000}):
     post = fit(**options)
     print(post.status, "and", post.stopped_because, jax.numpy.isfinite(post.elbo), flush=True)
 """
