@@ -47,6 +47,14 @@ def test_the_three_optima_are_the_true_ones(printed):
     assert numbers(between) == pytest.approx([0.0, 1.7364, 1.8712], abs=2e-3)
 
 
+def test_a_richer_family_is_nearer(printed):
+    lines = printed("mixture")[1].splitlines()[:3]
+    assert [line.split(":")[0] for line in lines] == ["one normal", "8 normals", "a coupling flow"]
+    normal, mixture, flow = (numbers(line)[0] for line in lines)
+    assert mixture < normal
+    assert flow < normal
+
+
 def test_a_narrow_start_is_told(printed):
     alone, wide = printed("narrow_weights")[1].splitlines()[:2]
     assert "not inclusive any more" in alone
