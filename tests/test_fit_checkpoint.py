@@ -100,6 +100,8 @@ _AUTOMATIC = """
 fit(target=cases.skewed_target(), path=sys.argv[1])
 """
 _INTERRUPTED = """
+import signal
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore it
 for options in ({"target": cases.skewed_target()},
                 {"optimizer": optax.adam(0.05), "num_steps": 400_000}):
     post = fit(**options)
@@ -159,7 +161,7 @@ def test_the_automatic_method_killed_at_random_moments_ends_bit_identical(tmp_pa
 
 
 def test_control_c_brings_back_the_best_so_far():
-    child = _start(_INTERRUPTED, pause=0.01)
+    child = _start(_INTERRUPTED, pause=0.05)
     assert child.stdout is not None
     said, lines = [], 0
     with child:

@@ -9,10 +9,10 @@ import pytest
 from cases import gaussian_parts, small_target
 
 import vikl
-from vikl.families import FullRankNormal, MeanFieldNormal, mean
+from vikl.families import FullRankNormal, MeanFieldNormal, StudentT, mean
 from vikl.fitting import StochasticGradient
 from vikl.fitting._chunk import ROW_LIMIT, accepted_rows, run_chunk
-from vikl.fitting._iterates import Sums
+from vikl.fitting._iterates import Sums, labels
 from vikl.fitting._loop import Loop, cell_end
 from vikl.objectives import ReverseKL
 
@@ -129,6 +129,13 @@ def test_the_sums_over_iterates_are_of_every_sixteenth_step():
         np.testing.assert_allclose(row[6:], mine.var(0), atol=1e-6)
     assert loop.run.kept.rows[-1][0] == 192  # there is no such step after it
     assert loop.run.kept.rows[0][0] > 100  # the first half is forgotten
+
+
+def test_a_parameter_that_is_one_number_is_watched_too():
+    names, units, places = labels(StudentT.init(jnp.zeros(2)))
+    assert names == ["loc[0]", "loc[1]", "log_diagonal[0]", "log_diagonal[1]", "log_df"]
+    assert list(units) == [0, 1, -1, -1, -1]
+    assert list(places) == [0, 1, 2, 3, 4]
 
 
 def test_a_chunk_ends_where_steps_keep_being_rejected():

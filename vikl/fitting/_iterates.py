@@ -70,7 +70,7 @@ def labels(family: Family) -> tuple[list[str], np.ndarray, np.ndarray]:
     stride = _stride([leaf for _, leaf in pairs])
     names, units, places, before = [], [], [], 0
     for path, leaf in pairs:
-        index = np.indices(leaf.shape).reshape(leaf.ndim, -1)[:, ::stride]
+        index = np.indices(leaf.shape).reshape(leaf.ndim, leaf.size)[:, ::stride]
         axis = {"loc": -1, "lower": -2}.get(getattr(path[-1], "name", ""), 0)
         name = jax.tree_util.keystr(path).lstrip(".")
         names += [f"{name}[{', '.join(map(str, at))}]" if leaf.ndim else name for at in index.T]
