@@ -38,8 +38,9 @@ def _flow() -> tuple[Any, ReverseKL, float]:
     from flowjax.flows import coupling_flow
 
     base = Normal(jnp.zeros(2))
-    sizes = {"flow_layers": 4, "nn_width": 16, "nn_depth": 1}
-    flow = coupling_flow(jax.random.key(0), base_dist=base, invert=False, **sizes)
+    flow = coupling_flow(
+        jax.random.key(0), base_dist=base, invert=False, flow_layers=4, nn_width=16, nn_depth=1
+    )
     return Flow(flow), ReverseKL(StickingTheLanding(), 24), 0.01
 
 
