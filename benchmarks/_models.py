@@ -67,35 +67,38 @@ def _binomial(y: Any, n: Any, logits: Any) -> Any:
     return jnp.sum(y * log_sigmoid(logits) + (n - y) * log_sigmoid(-logits))
 
 
+def lotka_volterra(theta, start, num=20, inner=20):
+    """Return prey and predators at the end of each year, by Runge-Kutta."""
+
+    def rate(z):
+        u, v = z
+        return jnp.stack([(theta[0] - theta[1] * v) * u, (-theta[2] + theta[3] * u) * v])
+
+    def step(z, _):
+        h = 1.0 / inner
+        k1 = rate(z)
+        k2 = rate(z + h / 2 * k1)
+        k3 = rate(z + h / 2 * k2)
+        k4 = rate(z + h * k3)
+        return z + h / 6 * (k1 + 2 * k2 + 2 * k3 + k4), None
+
+    def year(z, _):
+        z, _ = jax.lax.scan(step, z, None, length=inner)
+        return z, z
+
+    return jax.lax.scan(year, start, None, length=num)[1]
+
+
 def lynx_and_hare() -> Problem:
     """Lotka-Volterra of the pelts of 1900 to 1920 (Stan's case study; Carpenter 2018)."""
     y = np.log(np.stack([_numbers(_HARE), _numbers(_LYNX)], 1)).astype(_32)
-
-    def path(theta, start, inner=20):
-        def rate(z):
-            return jnp.stack([(theta[0] - theta[1] * z[1]) * z[0],
-                              (-theta[2] + theta[3] * z[0]) * z[1]])  # fmt: skip
-
-        def step(z, _):
-            h = 1.0 / inner
-            k1 = rate(z)
-            k2 = rate(z + h / 2 * k1)
-            k3 = rate(z + h / 2 * k2)
-            k4 = rate(z + h * k3)
-            return z + h / 6 * (k1 + 2 * k2 + 2 * k3 + k4), None
-
-        def year(z, _):
-            z, _ = jax.lax.scan(step, z, None, length=inner)
-            return z, z
-
-        return jax.lax.scan(year, start, None, length=20)[1]
 
     def log_density(x):
         theta, start, sd = jnp.exp(x[:4]), jnp.exp(x[4:6]), jnp.exp(x[6:8])
         center, width = jnp.array([1.0, 0.05, 1.0, 0.05]), jnp.array([0.5, 0.05, 0.5, 0.05])
         prior = jnp.sum(_normal(theta, center, width)) + jnp.sum(x[:4])
         prior = prior + jnp.sum(_normal(x[4:6], np.log(10.0), 1.0) + _normal(x[6:8], -1.0, 1.0))
-        fit = jnp.log(path(theta, start))
+        fit = jnp.log(lotka_volterra(theta, start))
         return prior + jnp.sum(_normal(y[0], x[4:6], sd)) + jnp.sum(_normal(y[1:], fit, sd))
 
     return Problem("lynx and hare", 8, log_density)

@@ -10,7 +10,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from _models import MODELS
+from _models import MODELS, lotka_volterra
 from _problems import Problem
 from jax.nn import log_sigmoid
 from jax.scipy.special import logsumexp
@@ -166,27 +166,8 @@ def predator_prey() -> Problem:
     """Make Lotka-Volterra by Runge-Kutta with log-normal noise: 8 positive parameters."""
     rng = _RNG(8)
 
-    def path(theta, start, num=20, inner=20):
-        def rate(z):
-            u, v = z
-            return jnp.stack([(theta[0] - theta[1] * v) * u, (-theta[2] + theta[3] * u) * v])
-
-        def step(z, _):
-            h = 1.0 / inner
-            k1 = rate(z)
-            k2 = rate(z + h / 2 * k1)
-            k3 = rate(z + h / 2 * k2)
-            k4 = rate(z + h * k3)
-            return z + h / 6 * (k1 + 2 * k2 + 2 * k3 + k4), None
-
-        def year(z, _):
-            z, _ = jax.lax.scan(step, z, None, length=inner)
-            return z, z
-
-        return jax.lax.scan(year, start, None, length=num)[1]
-
     truth = np.array([0.55, 0.028, 0.80, 0.024], _32)
-    clean = np.asarray(path(jnp.asarray(truth), jnp.array([33.0, 6.0])))
+    clean = np.asarray(lotka_volterra(jnp.asarray(truth), jnp.array([33.0, 6.0])))
     y = np.log(clean * np.exp(0.25 * rng.normal(size=clean.shape))).astype(_32)
     first = np.log(np.array([30.0, 5.0])).astype(_32)
 
@@ -195,7 +176,7 @@ def predator_prey() -> Problem:
         prior = jnp.sum(_normal(theta, jnp.array([1.0, 0.05, 1.0, 0.05]),
                                 jnp.array([0.5, 0.05, 0.5, 0.05])))  # fmt: skip
         prior = prior + jnp.sum(_normal(x[4:6], np.log(10.0), 1.0) + _normal(x[6:8], -1.0, 1.0))
-        fit = jnp.log(path(theta, start))
+        fit = jnp.log(lotka_volterra(theta, start))
         return prior + jnp.sum(x[:4]) + jnp.sum(_normal(y, fit, sd)) + jnp.sum(
             _normal(first, x[4:6], sd)
         )  # fmt: skip
