@@ -304,7 +304,7 @@ def print_fits(fits):
         for how in dict.fromkeys(f.how for f in fits):
             row = [f for f in fits if (f.target, f.how) == (target, how)]
             cells = [f"{name_of(f).split()[0]} {f.mean:.2f}, {f.sd:.2f}" for f in row]
-            best = min(row, key=lambda f: f.value)
+            best = min(row, key=lambda f: round(f.value, 5))  # of mirror images, the first
             lowest = (
                 "" if np.isnan(best.value) else f"   {name_of(best).split()[0]} {best.value:.4f}"
             )

@@ -7,6 +7,7 @@ that tests start run the same way.
 import contextlib
 import gc
 import importlib
+import importlib.metadata
 import os
 import pathlib
 import random
@@ -26,6 +27,17 @@ _SETTINGS = {
     "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "0",
     "MPLBACKEND": "Agg",
 }
+# Most of a test's seconds go into optimizing programs that run for a millisecond, so the suite's are
+# translated with little optimization: the same operations, in half the time. With VIKL_CODEGEN=full
+# the compiler does what it does for users; `.ci/run digits` runs the tests of digits that way.
+_CODEGEN = os.environ.get("VIKL_CODEGEN", "quick")
+if _CODEGEN == "quick":
+    _SETTINGS["JAX_DISABLE_MOST_OPTIMIZATIONS"] = "true"
+    if importlib.metadata.version("jaxlib").startswith(("0.9.", "0.10.")):
+        # the emitters that were there before; later jaxlibs have one kind, and refuse the flag
+        _SETTINGS["XLA_FLAGS"] = "--xla_cpu_use_fusion_emitters=false"
+elif _CODEGEN != "full":
+    raise ValueError(f"`VIKL_CODEGEN` should be quick or full; got {_CODEGEN!r}.")
 for _name, _value in _SETTINGS.items():
     os.environ.setdefault(_name, _value)
 
