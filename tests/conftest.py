@@ -45,10 +45,13 @@ import jax  # noqa: E402
 import numpy as np  # noqa: E402
 import pytest  # noqa: E402
 from bounded import bounded, keep_stderr  # noqa: E402
+from rows import thinned  # noqa: E402
 
 import vikl  # noqa: E402
 from vikl._compile import forget_compiled  # noqa: E402
 
+#: With VIKL_EVERY=3, every third row of each law; tests without rows all run.
+_EVERY = int(os.environ.get("VIKL_EVERY", "1"))
 _MOST_MAPS = 15_000
 #: No test may hang. The slowest takes half a minute where nothing else runs.
 _MOST_SECONDS = float(os.environ.get("VIKL_TEST_SECONDS", "900"))
@@ -61,6 +64,17 @@ def pytest_configure(config: pytest.Config) -> None:
     """Keep a way to say, past all capturing, where a test hung."""
     del config
     keep_stderr()
+
+
+def _law(item: pytest.Item) -> tuple[str, str]:
+    return str(item.path), getattr(item, "originalname", None) or item.name
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Keep one of `_EVERY` rows of each law."""
+    items[:], left = thinned(items, _law, _EVERY)
+    if left:
+        config.hook.pytest_deselected(items=left)
 
 
 def pytest_sessionstart(session: pytest.Session) -> None:

@@ -17,6 +17,7 @@ import jax.numpy as jnp
 import jaxtyping
 import numpy as np
 import pytest
+from rows import thinned
 from source_tree import GUESTS
 
 from vikl import _doors
@@ -67,6 +68,23 @@ def test_shapes_are_checked_at_run_time():
 
 def test_random_numbers_are_the_same_in_every_test():
     assert np.random.random() == pytest.approx(0.5488135)  # noqa: NPY002 (the one that is fixed)
+
+
+def test_programs_are_compiled_as_asked_for(run_python):
+    quick = os.environ.get("VIKL_CODEGEN", "quick") == "quick"
+    assert jax.config.read("jax_disable_most_optimizations") == quick
+    code = "import sys; sys.path.insert(0, 'tests'); import conftest"
+    done = run_python(code, VIKL_CODEGEN="fast")
+    assert done.returncode
+    assert "`VIKL_CODEGEN` should be quick or full; got 'fast'" in done.stderr
+
+
+def test_a_second_look_leaves_no_law_out():
+    rows = [("a", i) for i in range(7)] + [("b", 0)] + [("c", i) for i in range(2)]
+    kept, left = thinned(rows, lambda row: row[0], 3)
+    assert kept == [("a", 0), ("a", 3), ("a", 6), ("b", 0), ("c", 0)]
+    assert sorted(kept + left) == rows
+    assert thinned(rows, lambda row: row[0], 1) == (rows, [])
 
 
 def test_the_platform_is_the_cpu():

@@ -111,8 +111,9 @@ def gumbel(loc_p: Value, scale_p: Value, loc_q: Value, scale_q: Value) -> Array:
 @dd.compensated
 def _weibull_far(k_p: Any, l_p: Any, k_q: Any, l_q: Any) -> Any:
     ratio = k_q / k_p
-    shift = k_q * dd.log(l_q / l_p)
-    head = shift - dd.log(ratio) + ratio * EULER_GAMMA - (1.0 + EULER_GAMMA)
+    log_scales, log_ratio = dd.each(dd.log, l_q / l_p, ratio)
+    shift = k_q * log_scales
+    head = shift - log_ratio + ratio * EULER_GAMMA - (1.0 + EULER_GAMMA)
     return head + dd.exp(dd.lgamma(ratio + 1.0) - shift)
 
 

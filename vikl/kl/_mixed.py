@@ -11,7 +11,7 @@ from ._double import compensated
 from ._gamma import dirichlet_formula, gamma_formula
 from ._kernel import Value, kernel, positive, real
 from ._location_scale import ordered
-from ._mixed_gamma import x_log_x
+from ._mixed_gamma import or_one
 
 LOG_2PI = float(np.log(2 * np.pi))
 
@@ -19,14 +19,16 @@ LOG_2PI = float(np.log(2 * np.pi))
 @compensated
 def _exponential_gumbel(rate: Any, loc: Any, scale: Any) -> Any:
     mean_exp = rate / (rate + 1.0 / scale) * dd.exp(loc / scale)
-    return dd.log(scale) + (1.0 / rate - loc) / scale + mean_exp - (1.0 - dd.log(rate))
+    log_scale, log_rate = dd.each(dd.log, scale, rate)
+    return log_scale + (1.0 / rate - loc) / scale + mean_exp - (1.0 - log_rate)
 
 
 @compensated
 def _gamma_gumbel(a: Any, b: Any, loc: Any, scale: Any) -> Any:
-    entropy = a - dd.log(b) + dd.lgamma(a) - (a - 1.0) * dd.digamma(a)
-    mean_exp = dd.exp(loc / scale - a * dd.log(1.0 / (b * scale) + 1.0))
-    return dd.log(scale) + (a / b - loc) / scale + mean_exp - entropy
+    log_b, log_scale, log_rise = dd.each(dd.log, b, scale, 1.0 / (b * scale) + 1.0)
+    entropy = a - log_b + dd.lgamma(a) - (a - 1.0) * dd.digamma(a)
+    mean_exp = dd.exp(loc / scale - a * log_rise)
+    return log_scale + (a / b - loc) / scale + mean_exp - entropy
 
 
 def _mean_exp(spread: Any) -> Any:
@@ -51,19 +53,23 @@ def _uniform_gumbel(low: Any, high: Any, loc: Any, scale: Any) -> Any:
 @compensated
 def _gamma_log_normal(a: Any, b: Any, loc: Any, scale: Any) -> Any:
     psi = dd.digamma(a)
-    shift = psi - dd.log(b) - loc
+    log_b, log_scale = dd.each(dd.log, b, scale)
+    shift = psi - log_b - loc
     square = (dd.trigamma(a) + shift * shift) / (scale * scale) * 0.5
-    return a * psi - a - dd.lgamma(a) + dd.log(scale) + 0.5 * LOG_2PI + square
+    return a * psi - a - dd.lgamma(a) + log_scale + 0.5 * LOG_2PI + square
 
 
 @compensated
 def _uniform_beta(low: Any, high: Any, a: Any, b: Any) -> Any:
     width = high - low
-    mean_log = (x_log_x(high) - x_log_x(low)) / width - 1.0
-    mean_log_rest = (x_log_x(1.0 - low) - x_log_x(1.0 - high)) / width - 1.0
+    parts = (high, low, 1.0 - low, 1.0 - high)
+    *logs, log_width = dd.each(dd.log, *map(or_one, parts), width)
+    above, below, rest_above, rest_below = (x * y for x, y in zip(parts, logs, strict=True))
+    mean_log = (above - below) / width - 1.0
+    mean_log_rest = (rest_above - rest_below) / width - 1.0
     lgamma_a, lgamma_b, lgamma_total = dd.each(dd.lgamma, a, b, a + b)
     log_beta = lgamma_a + lgamma_b - lgamma_total
-    return log_beta - (a - 1.0) * mean_log - (b - 1.0) * mean_log_rest - dd.log(width)
+    return log_beta - (a - 1.0) * mean_log - (b - 1.0) * mean_log_rest - log_width
 
 
 @kernel(rate_p=positive, loc_q=real, scale_q=positive)

@@ -18,64 +18,77 @@ from ._mixed_normal import beta_entropy
 LOG_2PI_E = float(np.log(2 * np.pi * np.e))
 
 
-def gamma_cross_entropy(mean_log: Any, mean: Any, a: Any, b: Any) -> Any:
+def gamma_cross_entropy(
+    mean_log: Any, mean: Any, a: Any, b: Any, lgamma_a: Any, log_b: Any
+) -> Any:
     """−E[log q] for a gamma q of shape a and rate b, by E[log x] and E[x] under p."""
-    return dd.lgamma(a) - a * dd.log(b) - (a - 1.0) * mean_log + b * mean
+    return lgamma_a - a * log_b - (a - 1.0) * mean_log + b * mean
 
 
-def x_log_x(x: Any) -> Any:
-    """Return x log x, 0 at 0."""
-    inside = (x.hi if isinstance(x, dd.Double) else x) > 0
-    return x * dd.log(dd.where(inside, x, 1.0))
+def or_one(x: Any) -> Any:
+    """Return x, or 1 where it is 0, for x log x there."""
+    return dd.where((x.hi if isinstance(x, dd.Double) else x) > 0, x, 1.0)
 
 
 @compensated
 def _log_normal_gamma(mu: Any, sigma: Any, a: Any, b: Any) -> Any:
-    entropy = mu + dd.log(sigma) + 0.5 * LOG_2PI_E
-    return gamma_cross_entropy(mu, dd.exp(mu + sigma * sigma * 0.5), a, b) - entropy
+    log_sigma, log_b = dd.each(dd.log, sigma, b)
+    mean = dd.exp(mu + sigma * sigma * 0.5)
+    cross_entropy = gamma_cross_entropy(mu, mean, a, b, dd.lgamma(a), log_b)
+    return cross_entropy - (mu + log_sigma + 0.5 * LOG_2PI_E)
 
 
 @compensated
 def _weibull_gamma(k: Any, scale: Any, a: Any, b: Any) -> Any:
     inverse = 1.0 / k
-    mean_log = dd.log(scale) - inverse * EULER_GAMMA
-    entropy = EULER_GAMMA + 1.0 - inverse * EULER_GAMMA + dd.log(scale * inverse)
-    mean = scale * dd.exp(dd.lgamma(inverse + 1.0))
-    return gamma_cross_entropy(mean_log, mean, a, b) - entropy
+    log_scale, log_ratio, log_b = dd.each(dd.log, scale, scale * inverse, b)
+    lgamma_mean, lgamma_a = dd.each(dd.lgamma, inverse + 1.0, a)
+    mean_log = log_scale - inverse * EULER_GAMMA
+    entropy = EULER_GAMMA + 1.0 - inverse * EULER_GAMMA + log_ratio
+    mean = scale * dd.exp(lgamma_mean)
+    return gamma_cross_entropy(mean_log, mean, a, b, lgamma_a, log_b) - entropy
 
 
 @compensated
 def _beta_gamma(a1: Any, a0: Any, a: Any, b: Any) -> Any:
-    entropy, mean_log = beta_entropy(a1, a0)
-    return gamma_cross_entropy(mean_log, a1 / (a1 + a0), a, b) - entropy
+    entropy, mean_log, lgamma_a = beta_entropy(a1, a0, a)
+    return gamma_cross_entropy(mean_log, a1 / (a1 + a0), a, b, lgamma_a, dd.log(b)) - entropy
 
 
 @compensated
 def _uniform_gamma(low: Any, high: Any, a: Any, b: Any) -> Any:
     width = high - low
-    mean_log = (x_log_x(high) - x_log_x(low)) / width - 1.0
-    return gamma_cross_entropy(mean_log, (low + high) * 0.5, a, b) - dd.log(width)
+    log_high, log_low, log_width, log_b = dd.each(dd.log, or_one(high), or_one(low), width, b)
+    mean_log = (high * log_high - low * log_low) / width - 1.0
+    mean = (low + high) * 0.5
+    return gamma_cross_entropy(mean_log, mean, a, b, dd.lgamma(a), log_b) - log_width
 
 
 @compensated
 def _pareto_gamma(start: Any, alpha: Any, a: Any, b: Any) -> Any:
     inverse = 1.0 / alpha
-    entropy = dd.log(start * inverse) + 1.0 + inverse
+    log_ratio, log_start, log_b = dd.each(dd.log, start * inverse, start, b)
+    entropy = log_ratio + 1.0 + inverse
     mean = start * alpha / (alpha - 1.0)
-    return gamma_cross_entropy(dd.log(start) + inverse, mean, a, b) - entropy
+    mean_log = log_start + inverse
+    return gamma_cross_entropy(mean_log, mean, a, b, dd.lgamma(a), log_b) - entropy
 
 
 @compensated
 def _inverse_gamma_gamma(shape: Any, scale: Any, a: Any, b: Any) -> Any:
-    psi, log_scale = dd.digamma(shape), dd.log(scale)
-    entropy = shape + log_scale + dd.lgamma(shape) - (shape + 1.0) * psi
-    return gamma_cross_entropy(log_scale - psi, scale / (shape - 1.0), a, b) - entropy
+    psi = dd.digamma(shape)
+    log_scale, log_b = dd.each(dd.log, scale, b)
+    lgamma_shape, lgamma_a = dd.each(dd.lgamma, shape, a)
+    entropy = shape + log_scale + lgamma_shape - (shape + 1.0) * psi
+    mean = scale / (shape - 1.0)
+    return gamma_cross_entropy(log_scale - psi, mean, a, b, lgamma_a, log_b) - entropy
 
 
 @compensated
 def _half_normal_exponential(scale: Any, rate: Any) -> Any:
-    entropy = dd.log(scale) + 0.5 * (LOG_2PI_E - 2.0 * float(np.log(2)))
-    return rate * scale * float(np.sqrt(2 / np.pi)) - dd.log(rate) - entropy
+    log_scale, log_rate = dd.each(dd.log, scale, rate)
+    entropy = log_scale + 0.5 * (LOG_2PI_E - 2.0 * float(np.log(2)))
+    return rate * scale * float(np.sqrt(2 / np.pi)) - log_rate - entropy
 
 
 @kernel(loc_p=real, scale_p=positive, concentration_q=positive, rate_q=positive)

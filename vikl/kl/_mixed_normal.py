@@ -183,13 +183,13 @@ def pareto_normal(scale_p: Value, alpha_p: Value, loc_q: Value, scale_q: Value) 
     return jnp.where(finite, value, jnp.inf)
 
 
-def beta_entropy(a: Any, b: Any) -> tuple[Any, Any]:
-    """Entropy of a beta distribution, and E[log x] under it."""
+def beta_entropy(a: Any, b: Any, *others: Any) -> tuple[Any, ...]:
+    """Entropy of a beta distribution, E[log x] under it, and the log-gamma of `others`."""
     total = a + b
-    lgamma_a, lgamma_b, lgamma_total = dd.each(dd.lgamma, a, b, total)
+    lgamma_a, lgamma_b, lgamma_total, *rest = dd.each(dd.lgamma, a, b, total, *others)
     psi_a, psi_b, psi = dd.each(dd.digamma, a, b, total)
     pull = psi_a * (a - 1.0) + psi_b * (b - 1.0) - (total - 2.0) * psi
-    return lgamma_a + lgamma_b - lgamma_total - pull, psi_a - psi
+    return lgamma_a + lgamma_b - lgamma_total - pull, psi_a - psi, *rest
 
 
 @compensated

@@ -123,7 +123,8 @@ def student_t(
     a = nodes.log_weight - 0.5 * (df_p[..., None] + 1.0) * _log1p_square(nodes.zp, df_p[..., None])
     tail_a, tail_g = _tails(df_p, s_p, df_q, s_q, end)
     a, g = jnp.concatenate([a, tail_a], -1), jnp.concatenate([g, tail_g], -1)
-    constant = _student_log_normalizer(df_q) - _student_log_normalizer(df_p) + log_ratio(s_q, s_p)
+    normalizer_p, normalizer_q = _student_log_normalizer(jnp.stack([df_p, df_q]))
+    constant = normalizer_q - normalizer_p + log_ratio(s_q, s_p)
     return nodes_divergence(a, a - g, g, nodes.close, constant)
 
 
