@@ -27,9 +27,9 @@ _SETTINGS = {
     "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "0",
     "MPLBACKEND": "Agg",
 }
-# Most of a test's seconds go into optimizing programs that run for a millisecond, so the suite's are
-# translated with little optimization: the same operations, in half the time. With VIKL_CODEGEN=full
-# the compiler does what it does for users; `.ci/run digits` runs the tests of digits that way.
+# Most of a test's seconds go into optimizing programs that run for a millisecond, so the suite's
+# are translated with little optimization: the same operations, in half the time. VIKL_CODEGEN=full
+# compiles as users do; `.ci/run digits` runs the tests of digits that way.
 _CODEGEN = os.environ.get("VIKL_CODEGEN", "quick")
 if _CODEGEN == "quick":
     _SETTINGS["JAX_DISABLE_MOST_OPTIMIZATIONS"] = "true"

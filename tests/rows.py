@@ -7,8 +7,10 @@ from typing import TypeVar
 T = TypeVar("T")
 
 
-def thinned(items: Iterable[T], law: Callable[[T], Hashable], every: int) -> tuple[list[T], list[T]]:
-    """Split `items` into those kept, the first and then one of `every` of each law, and the rest."""
+def thinned(
+    items: Iterable[T], law: Callable[[T], Hashable], every: int
+) -> tuple[list[T], list[T]]:
+    """Split `items`: those kept, the first and then one of `every` of each law; and the rest."""
     kept, left = [], []
     counts: dict[Hashable, itertools.count] = {}
     for item in items:

@@ -18,9 +18,7 @@ from ._mixed_normal import beta_entropy
 LOG_2PI_E = float(np.log(2 * np.pi * np.e))
 
 
-def gamma_cross_entropy(
-    mean_log: Any, mean: Any, a: Any, b: Any, lgamma_a: Any, log_b: Any
-) -> Any:
+def gamma_cross_entropy(mean_log: Any, mean: Any, a: Any, b: Any, lgamma_a: Any, log_b: Any) -> Any:
     """−E[log q] for a gamma q of shape a and rate b, by E[log x] and E[x] under p."""
     return lgamma_a - a * log_b - (a - 1.0) * mean_log + b * mean
 
