@@ -132,7 +132,7 @@ def test_symmetric_kl_is_the_formula():
 
 
 def test_rivals_that_are_elsewhere_disagree():
-    apart = np.array([[0.0, 9.0], [9.0, 0.0]])
+    apart = np.array([9.0])
     assert disagree([-1.0, -1.2], [0.1, 0.1], apart)
     assert not disagree([-1.0, -1.2], [0.1, 0.1], 0.01 * apart)
     assert not disagree([-1.0, -5.0], [0.1, 0.1], apart)  # it lost: no rival

@@ -6,9 +6,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from cases import normal_density, numpyro_model
+from numpyro.distributions import MultivariateNormal
 
 import vikl
 from vikl.families import FullRankNormal, MeanFieldNormal
+from vikl.fitting._automatic import _symmetric_kl
+from vikl.fitting._natural import Moments
 from vikl.objectives import ReverseKL
 
 
@@ -152,6 +155,12 @@ def test_a_funnel_does_not_collapse():
     post = fit(vikl.Target.from_density(funnel, np.zeros(2, np.float32)))
     assert -5.0 < post.elbo < 0.0
     assert post.std[0] > 0.5
+    (broad,) = (start for start in post.starts if start.kind == "broad normal")
+    kept = broad.note.startswith("kept")
+    assert np.isfinite(broad.elbo) and np.isfinite(broad.divergence)
+    assert (broad.divergence < 1.0) or not kept
+    report = post.check(jax.random.key(1), num_draws=500)
+    assert report.start_divergences.tolist() == [broad.divergence]
 
 
 def two_modes(x):
@@ -164,6 +173,27 @@ def test_a_second_mode_is_named():
     assert "2 distinct modes of similar evidence were found" in post.stopped_because
     assert "the fit covers one of them" in repr(post)
     assert abs(float(post.mean[0])) == pytest.approx(5.0, abs=0.1)
+    found = sorted(s.divergence for s in post.starts if np.isfinite(s.divergence))
+    # two unit normals 10 apart in each of two dimensions
+    assert found[-1] == pytest.approx(200, rel=0.05)
+    assert found[0] < 0.05
+    report = post.check(jax.random.key(1), num_draws=500)
+    assert report.starts_disagree
+    assert "other starts" in repr(report)
+    assert report.word == "wrong"
+
+
+def test_the_divergence_of_two_starts_is_the_formula():
+    rng = np.random.default_rng(0)
+    a, b = (
+        Moments(rng.normal(size=3), np.tril(rng.normal(size=(3, 3))) + 3 * np.eye(3)) for _ in "ab"
+    )
+    p, q = (MultivariateNormal(m.mean, m.cov) for m in (a, b))
+    with jax.numpy_dtype_promotion("standard"):
+        exact = vikl.kl_divergence(p, q) + vikl.kl_divergence(q, p)
+    assert _symmetric_kl(a, b) == pytest.approx(float(exact), rel=1e-4)
+    assert _symmetric_kl(a, a) < 1e-12
+    assert np.isnan(_symmetric_kl(a, Moments(b.mean, np.zeros((3, 3)))))
 
 
 # -- the arguments

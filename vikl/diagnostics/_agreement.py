@@ -132,16 +132,16 @@ def symmetric_kl(families: Sequence[Family]) -> Float[ndarray, "n n"]:
 
 
 def disagree(
-    elbos: Sequence[float], errors: Sequence[float], divergences: Float[ndarray, "n n"]
+    elbos: Sequence[float], errors: Sequence[float], divergences: Float[ndarray, " others"]
 ) -> bool:
     """Whether a fit of about the first one's ELBO is another distribution than it is.
 
     Args:
         elbos: of the fits, nats.
         errors: their standard errors.
-        divergences: `symmetric_kl` of the fits.
+        divergences: symmetric KL of each other fit from the first.
     """
-    for elbo, error, divergence in zip(elbos[1:], errors[1:], divergences[0, 1:]):
+    for elbo, error, divergence in zip(elbos[1:], errors[1:], divergences, strict=True):
         rival = elbo > elbos[0] - limits.SIMILAR_ELBO - 2 * np.hypot(error, errors[0])
         if rival and not divergence <= limits.STARTS_DISAGREE:
             return True

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jax
+import numpy as np
 
 from .._typing import PRNGKey
 from ..families import Family
@@ -30,6 +31,7 @@ def check(
     converged: bool = True,
     starts_disagree: bool = False,
     others: Sequence[Any] = (),
+    starts: Sequence[Any] = (),
     history: Mapping[str, Any] | None = None,
     settling: Settling | None = None,
     mcmc_steps: int = 0,
@@ -55,6 +57,8 @@ def check(
         starts_disagree: True where starts of about equal ELBO ended in different distributions.
         others: fits of the same target from other starts or keys (`posterior`s: what has `family`,
             `elbo` and `elbo_std_error`), compared with this one by their symmetric KL.
+        starts: fits that were already compared with this one (`posterior.starts`: what has `elbo`,
+            `elbo_std_error` and `divergence`, their symmetric KL); NaN where there was none.
         history: the record of the fit, judged by `stationarity`.
         settling: what the iterates of a stochastic fit say (`posterior.settling`). Where they still
             move, the fit counts as not converged, whatever the optimiser said.
@@ -87,10 +91,14 @@ def check(
     shifts = moment_shifts(target, family, jax.random.fold_in(key, 2), weighted)
     probe = mode_probe(target, family, jax.random.fold_in(key, 1), weighted)
     scores = score_checks(target, family, jax.random.fold_in(key, 3), weighted)
-    divergences = symmetric_kl([family, *(other.family for other in others)])
+    starts = [start for start in starts if np.isfinite(start.divergence)]
+    divergences = np.array(
+        [start.divergence for start in starts]
+        + symmetric_kl([family, *(other.family for other in others)])[0, 1:].tolist()
+    )
     starts_disagree = starts_disagree or disagree(
-        [weighted.elbo, *(float(other.elbo) for other in others)],
-        [weighted.elbo_std_error, *(float(other.elbo_std_error) for other in others)],
+        [weighted.elbo, *(float(fit.elbo) for fit in (*starts, *others))],
+        [weighted.elbo_std_error, *(float(fit.elbo_std_error) for fit in (*starts, *others))],
         divergences,
     )
     mcmc = None
@@ -129,7 +137,7 @@ def check(
         bounds=error_bounds(weighted),
         scores=scores,
         stationarity=stationarity(history or {}),
-        start_divergences=divergences[0, 1:],
+        start_divergences=divergences,
         mcmc=mcmc,
         settling=settling,
     )

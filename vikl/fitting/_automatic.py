@@ -50,12 +50,18 @@ _POOR_EFFICIENCY = 0.2  # relative effective sample size: see the study of fits 
 
 @dataclasses.dataclass(frozen=True)
 class Start:
-    """Where one start ended: log density and Laplace evidence there, and what came of it."""
+    """Where one start ended: log density and Laplace evidence there, and what came of it.
+
+    Where a normal was fitted from this start alone: its ELBO, and its symmetric KL from the answer.
+    """
 
     kind: str
     log_density: float
     log_evidence: float
     note: str
+    elbo: float = np.nan
+    elbo_std_error: float = np.nan
+    divergence: float = np.nan
 
 
 @dataclasses.dataclass
@@ -114,6 +120,8 @@ class Automatic:
         self.mass = -np.inf  # the log of what distinct modes hold together, at least
         self.peaked = True  # whether some climb reached a mode
         self.starts: list[Start] = []
+        self.led: dict[int, Start] = {}  # the start that led to a mode, by the mode's id
+        self.fits: list[tuple[Start, Ascent]] = []  # of starts that had one of their own
         self.notes: list[str] = []
         self.precision = float(np.finfo(target.dtype).eps)
 
@@ -149,6 +157,7 @@ class Automatic:
             return self._ascend(self.current, self._most_of_it(), _COARSE)
         shorts = [self._ascend(self._moments(m), self._glance(4)) for m in rivals]
         best = max(shorts, key=lambda a: a.elbo)
+        self.fits += [(self.led[id(m)], a) for m, a in zip(rivals, shorts, strict=True)]
         others = [a for a in shorts if a is not best and np.isfinite(a.elbo)]
         apart = [best, *(a for a in others if _apart(a.moments, best.moments))]
         self.missed = any(a is not best and a.elbo > best.elbo - _RIVAL_NATS for a in apart)
@@ -183,6 +192,7 @@ class Automatic:
             self.notes = [note for note in self.notes if dropped not in note]
         note = "kept: higher ELBO" if kept else "not kept: lower ELBO"
         self.starts.append(Start("broad normal", np.nan, np.nan, note))
+        self.fits.append((self.starts[-1], broad))
         return broad if best is None or kept else best
 
     def _finish(self, best: Ascent) -> Ascent:
@@ -248,9 +258,10 @@ class Automatic:
             if not (np.abs(scale).max() < _WIDEST and np.isfinite(mode.log_evidence)):
                 self.starts.append(Start("climb", one.value, np.nan, "no curvature"))
                 continue
+            self.starts.append(Start("climb", value, mode.log_evidence, one.done))
             if not any(self.same(m, Climb(x, value, np.zeros_like(x))) for m in modes):
                 modes.append(mode)
-            self.starts.append(Start("climb", value, mode.log_evidence, one.done))
+                self.led[id(mode)] = self.starts[-1]
             self.current = self._moments(modes[0])
         return sorted(modes, key=lambda m: -m.log_evidence)
 
@@ -368,7 +379,21 @@ class Automatic:
         columns = zip(*best.history) if best.history else [()] * len(Row._fields)
         history = {n: np.asarray(v, float) for n, v in zip(Row._fields, columns)}
         family, ending = self._family(best.moments), self._ending(best)
-        return AutomaticFit(family, ending, history, self.evaluate.num_gradients, self.starts)
+        starts = self._compared_with(best.moments)
+        return AutomaticFit(family, ending, history, self.evaluate.num_gradients, starts)
+
+    def _compared_with(self, answer: Moments) -> list[Start]:
+        """Return the starts, with how far the fits of their own lie from the answer."""
+        own = {
+            id(start): dataclasses.replace(
+                start,
+                elbo=float(fit.elbo),
+                elbo_std_error=float(fit.elbo_std_error),
+                divergence=_symmetric_kl(fit.moments, answer),
+            )
+            for start, fit in self.fits
+        }
+        return [own.get(id(start), start) for start in self.starts]
 
     def _ending(self, best: Ascent) -> Ending:
         used = self.evaluate.num_gradients
@@ -386,6 +411,17 @@ class Automatic:
         if wild is not None:
             return dataclasses.replace(wild, notes=notes)
         return Ending("budget spent", f"{best.reason}, after {used} gradients", notes)
+
+
+def _symmetric_kl(a: Moments, b: Moments) -> float:
+    """Return KL(a‖b) + KL(b‖a) in nats; NaN where a scale is singular."""
+    try:
+        one, other = np.linalg.solve(a.scale, b.scale), np.linalg.solve(b.scale, a.scale)
+        gaps = [np.linalg.solve(q.scale, a.mean - b.mean) for q in (a, b)]
+    except np.linalg.LinAlgError:
+        return np.nan
+    spread = sum(float(np.sum(m**2)) for m in (one, other, *gaps))
+    return max(spread / 2 - len(a.mean), 0.0)
 
 
 def _apart(a: Moments, b: Moments) -> bool:

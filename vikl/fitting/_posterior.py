@@ -195,7 +195,7 @@ class Posterior:
         report = diagnostics.check(
             self.target, self.family, check_key(key), num_draws=num_draws,
             converged=self.ending.status == "converged", history=self.history,
-            settling=self.settling, others=others, mcmc_steps=mcmc_steps,
+            settling=self.settling, others=others, starts=self.starts, mcmc_steps=mcmc_steps,
         )  # fmt: skip
         self.__dict__["_report"] = report  # remembered, as a cached property is
         return report
