@@ -157,7 +157,8 @@ def test_a_funnel_does_not_collapse():
     assert post.std[0] > 0.5
     (broad,) = (start for start in post.starts if start.kind == "broad normal")
     kept = broad.note.startswith("kept")
-    assert np.isfinite(broad.elbo) and np.isfinite(broad.divergence)
+    assert np.isfinite(broad.elbo)
+    assert np.isfinite(broad.divergence)
     assert (broad.divergence < 1.0) or not kept
     report = post.check(jax.random.key(1), num_draws=500)
     assert report.start_divergences.tolist() == [broad.divergence]
