@@ -1,5 +1,6 @@
 """Truncated normals and the Kumaraswamy distribution, by fixed nodes on bounded supports."""
 
+import math
 from typing import Any
 
 import jax
@@ -11,7 +12,7 @@ from . import _double as dd
 from ._kernel import Value, extended, kernel, positive, real
 from ._location_scale import ordered
 from ._quadrature import gauss_legendre, log_sum_exp, nodes_divergence
-from ._stable import is_wide
+from ._stable import horner, is_wide
 
 
 def _window(loc: Array, scale: Array, low: Array, high: Array) -> tuple[Array, Array, Array]:
@@ -129,6 +130,41 @@ def _log1m_exp(x: Array) -> Array:
     )
 
 
+#: B₂ₖ/(2k)!, k >= 1, of u / expm1(u) = 1 − u/2 + Σ B₂ₖ u²ᵏ/(2k)!
+_BERNOULLI = (
+    1 / 12, -1 / 720, 1 / 30240, -1 / 1209600, 1 / 47900160, -691 / 1307674368000,
+    1 / 74724249600, -3617 / 10670622842880000, 43867 / 5109094217170944000,
+    -174611 / 802857662698291200000, 77683 / 14101100039391805440000,
+)  # fmt: skip
+
+
+def _bernoulli_function(u: Array) -> Array:
+    """u / expm1(u) for u >= 0: 1 at 0, with slopes that neither cancel nor overflow there."""
+    small = u < 1.0
+    near = jnp.where(small, u, 0.0)
+    series = 1.0 - 0.5 * near + near**2 * horner(_BERNOULLI[: 11 if is_wide(u) else 5], near**2)
+    far = jnp.clip(u, 1.0, 80.0)
+    return jnp.where(small, series, far / jnp.expm1(far))
+
+
+def _expm1_ratio(z: Array) -> Array:
+    """expm1(z) / z for |z| <= ½."""
+    terms = 14 if is_wide(z) else 8
+    return horner([1.0 / math.factorial(k + 1) for k in range(terms)], z)
+
+
+@jax.custom_jvp
+def _log_below(tau: Array, b: Array) -> Array:
+    """log(1 − exp(−τ/b)), the log of x^a where −b log(1 − x^a) is τ; τ has no slope."""
+    return _log1m_exp(-tau / b)
+
+
+@_log_below.defjvp
+def _log_below_jvp(primals, tangents):
+    tau, b = primals
+    return _log_below(tau, b), -_bernoulli_function(tau / b) / b * tangents[1]
+
+
 @kernel(
     concentration1_p=positive,
     concentration0_p=positive,
@@ -170,17 +206,15 @@ def kumaraswamy_beta(
     log_weight = jnp.asarray(s - np.exp(-s) + np.log1p(np.exp(-s)) - tau, a.dtype)
     shape = [x[..., None] for x in (a, b, alpha, beta)]
     a_, b_, alpha_, beta_ = shape
-    log_rest = -jnp.asarray(tau, a.dtype) / b_  # log(1 − x^a)
-    log_x = _log1m_exp(log_rest) / a_
-    # log((1 − x^a) / (1 − x)), which vanishes with a − 1
+    tau = jnp.broadcast_to(jnp.asarray(tau, a.dtype), (*a.shape, len(tau)))
+    log_rest = -tau / b_  # log(1 − x^a)
+    log_x = _log_below(tau, b_) / a_
+    # log((1 − x^a) / (1 − x)), which vanishes with a − 1 and is log a where x rounds to one
     step = (a_ - 1.0) * log_x
-    at_one = log_x > -1e-30  # where x rounds to one, and the ratio to its limit a
-    safe = jnp.where(at_one, -1.0, log_x)
-    odds = jnp.exp(safe) / -jnp.expm1(safe)
     small = jnp.abs(step) < 0.5
-    direct = log_rest - _log1m_exp(safe)
-    gap = jnp.where(small, jnp.log1p(-jnp.where(small, odds * jnp.expm1(step), 0.0)), direct)
-    gap = jnp.where(at_one, jnp.log(a_), gap)
+    rise = (a_ - 1.0) * _bernoulli_function(-log_x) * _expm1_ratio(jnp.where(small, step, 0.0))
+    direct = log_rest - _log1m_exp(jnp.where(small, -1.0, log_x))
+    gap = jnp.where(small, jnp.log1p(jnp.where(small, rise, 0.0)), direct)
     g = (a_ - alpha_) * log_x + (b_ - beta_) * log_rest + (beta_ - 1.0) * gap
     close = (alpha < 2.5 * a) & (a < 2.5 * alpha) & (beta < 2.0 * b) & (b < 1.8 * beta)
     weights = jnp.broadcast_to(log_weight, g.shape)
