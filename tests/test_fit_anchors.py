@@ -1,4 +1,4 @@
-"""Fits whose answers stand in textbooks: anchors B1, B2, C1, C3 and C5."""
+"""Fits whose answers stand in textbooks: anchors B1, B2, C1, C3, C5 and C10."""
 
 import jax
 import jax.numpy as jnp
@@ -6,10 +6,11 @@ import numpy as np
 import optax
 import pytest
 from cases import normal_density, normal_of
+from jax.scipy.stats import norm
 
 import vikl
-from vikl.families import MeanFieldNormal
-from vikl.objectives import ForwardKL
+from vikl.families import Blocks, Gamma, MeanFieldNormal, mean, std
+from vikl.objectives import ForwardKL, ReverseKL
 from vikl.target import Target
 
 DATA = np.array([1.2, -0.7, 0.3, 2.4, 1.1, 0.0, -1.5, 0.8], np.float32)
@@ -101,3 +102,28 @@ def test_the_conjugate_normal_is_exact():
     assert post.std[0] == pytest.approx(np.sqrt(0.5), rel=2e-3)
     assert post.elbo == pytest.approx(-1.515512123, abs=1e-3)
     assert post.elbo_std_error < 1e-3
+
+
+def normal_of_unknown_precision(v, x):
+    """Log joint of x ~ N(mu, 1/tau), flat in mu and in log tau."""
+    return norm.logpdf(x, v["mu"], v["tau"] ** -0.5).sum() - jnp.log(v["tau"])
+
+
+def test_factorised_mean_and_precision_give_the_unbiased_variance():
+    """C10: q(mu) q(tau), a normal and a gamma, has 1/E[tau] = Σ(x − x̄)²/(n − 1)."""
+    like = {"mu": 0.0, "tau": 1.0}
+    target = Target.from_density(
+        normal_of_unknown_precision, like, {"tau": "positive"}, data=jnp.asarray(DATA)
+    )
+    post = vikl.fit(
+        target, Blocks.of(target, {"tau": Gamma}), ReverseKL(num_samples=64),
+        optax.adam(optax.cosine_decay_schedule(0.05, 1500)), key=jax.random.key(0),
+        num_steps=1500, progress=False,
+    )  # fmt: skip
+    normal, gamma = post.family.parts
+    rate = jnp.exp(gamma.log_concentration - gamma.log_mean)
+    assert float(jnp.exp(gamma.log_concentration)[0]) == pytest.approx(4.0, rel=2e-2)
+    assert float(jnp.exp(-gamma.log_mean)[0]) == pytest.approx(1.465714286, rel=1e-2)
+    assert float(rate[0]) == pytest.approx(4.0 * 1.465714286, rel=3e-2)
+    assert float(mean(normal)[0]) == pytest.approx(0.45, abs=1e-2)
+    assert float(std(normal)[0]) == pytest.approx(np.sqrt(1.465714286 / 8), rel=1e-2)
