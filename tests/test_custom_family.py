@@ -12,7 +12,7 @@ import pytest
 
 import vikl
 from vikl.estimators import DefensiveMixture, Pathwise, StickingTheLanding
-from vikl.families import Custom, as_family
+from vikl.families import Blocks, Custom, MeanFieldNormal, as_family
 from vikl.objectives import ForwardKL, ReverseKL
 
 
@@ -153,3 +153,22 @@ def test_a_draw_that_is_not_differentiable_says_so():
     target = vikl.Target.from_density(density, jnp.zeros(2))
     with pytest.raises(ValueError, match="Pathwise needs draws that are differentiable"):
         ReverseKL(Pathwise())(q, target, jax.random.key(0))
+
+
+def test_it_may_be_a_block_among_others():
+    q = Blocks((plain(1.0), MeanFieldNormal.init(jnp.zeros(1))))
+    assert [type(part) for part in q.parts] == [Custom, MeanFieldNormal]
+    assert q.dim == 3
+    x, log_q = q.sample_and_log_prob(jax.random.key(0))
+    keys = jax.random.split(jax.random.key(0))
+    first, second = (p.sample_and_log_prob(k) for p, k in zip(q.parts, keys, strict=True))
+    np.testing.assert_array_equal(x, jnp.concatenate([first[0], second[0]]))
+    assert float(log_q) == pytest.approx(float(first[1] + second[1]))
+    target = vikl.Target.from_density(lambda x: -0.5 * jnp.sum((x - 1.0) ** 2), jnp.zeros(3))
+    post = vikl.fit(
+        target, q, ReverseKL(Pathwise(), num_samples=8), optax.sgd(0.05),
+        key=jax.random.key(0), num_steps=200, progress=False,
+    )  # fmt: skip
+    np.testing.assert_allclose(post.family.parts[0].distribution.loc, 1.0, atol=0.1)
+    with pytest.raises(TypeError, match="`parts` should be an instance of a family"):
+        Blocks((MeanFieldNormal,))

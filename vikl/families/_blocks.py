@@ -11,6 +11,7 @@ from jax.scipy.linalg import block_diag
 from .._typing import Array, PRNGKey, Scalar, Vector
 from ..target import Target
 from ._base import Family, check_loc, check_scale, cov, entropy, from_noise, mean, std, supports
+from ._custom import as_family
 from ._full_rank import FullRankNormal
 from ._mean_field import MeanFieldNormal
 
@@ -23,7 +24,8 @@ class Blocks(Family):
     are exact where those of all blocks are.
 
     Args:
-        parts: the families of the blocks, in the order of the coordinates.
+        parts: the families of the blocks, in the order of the coordinates; or other pytrees with
+            `sample_and_log_prob`, which become `Custom`.
 
     Raises:
         TypeError: a part that is not an instance of a family with differentiable draws.
@@ -36,14 +38,15 @@ class Blocks(Family):
 
     reparameterized: ClassVar[bool] = True
 
-    def __init__(self, parts: tuple[Family, ...]):
-        for part in parts:
-            if not (isinstance(part, Family) and part.reparameterized):
+    def __init__(self, parts: tuple[Any, ...]):
+        families = tuple(as_family(part, "parts") for part in parts)
+        for part in families:
+            if not part.reparameterized:
                 raise TypeError(
                     f"`parts` should be instances of families with differentiable draws; got "
                     f"{part!r}. Use for example `FullRankNormal.init(jnp.zeros(3))`."
                 )
-        self.parts = tuple(parts)
+        self.parts = families
 
     @staticmethod
     def init(loc: Array, scale: Any = 1.0, sizes: tuple[int, ...] | None = None) -> "Blocks":
