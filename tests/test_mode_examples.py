@@ -1,5 +1,6 @@
 """Mode-covering and mode-seeking fits against closed forms and quadrature."""
 
+import dataclasses
 import importlib
 import sys
 from pathlib import Path
@@ -39,7 +40,12 @@ def example():
 def fits(example):
     # users' defaults: optax's Adam needs JAX's standard promotion
     with jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"):
-        return example.fit_all()
+        # half the draws at each step are enough, but for the optimum that is nearly flat
+        half = dataclasses.replace(example.FULL, num_samples=example.FULL.num_samples // 2)
+        return [
+            example.fit_case(case, example.FULL if end[2] == "broad optimum" else half, seed)
+            for seed, (case, end) in enumerate(zip(example.CASES, ENDS, strict=True))
+        ]
 
 
 def assert_agrees(found, optimum):

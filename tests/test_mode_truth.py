@@ -73,11 +73,17 @@ def _newton(objective, target, params):
     def loss(v):
         return objective(MeanFieldNormal(v[:1], v[1:]), target, jax.random.key(0))[0]
 
-    def step(v, _):
-        return v - jnp.linalg.solve(jax.hessian(loss)(v), jax.grad(loss)(v)), None
+    def slope(v):
+        value, gradient = jax.value_and_grad(loss)(v)
+        return gradient, (v, value, gradient)
 
-    found, _ = jax.lax.scan(step, params, length=8)
-    return found, loss(found)
+    def step(v, _):
+        hessian, (here, value, gradient) = jax.jacfwd(slope, has_aux=True)(v)
+        return v - jnp.linalg.solve(hessian, gradient), (here, value)
+
+    # one more step than is taken, which evaluates the loss where the eighth led
+    _, (visited, values) = jax.lax.scan(step, params, length=9)
+    return visited[-1], values[-1]
 
 
 CELLS = [
