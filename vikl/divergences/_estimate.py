@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.core import Tracer
 
+from vikl._compile import compile_once
 from vikl._typing import Array, Bool, Float, PRNGKey
 from vikl.divergences import _draws, _numpyro
 from vikl.divergences import _generators as generators
@@ -275,8 +276,9 @@ def estimate_divergence(
     _numpyro.check_events(p, q)
     if not isinstance(generator, Generator):
         generator = generators.from_function(generator)
+    run = _compiled_mixture if generator.compiles else _sample_mixture
     half = num_samples // 2
-    value, error, finite = _sample_mixture(generator, _traceable(p), _traceable(q), key, half)
+    value, error, finite = run(generator.parts, _traceable(p), _traceable(q), key, half)
     words = f"{generator.name}, {half} draws of each of p and q"
     error, finite = jax.lax.stop_gradient((error, finite))
     _warn(finite, words)
@@ -284,9 +286,10 @@ def estimate_divergence(
 
 
 def _sample_mixture(
-    generator: Generator, p: Any, q: Any, key: PRNGKey, half: int
+    parts: tuple[Any, ...], p: Any, q: Any, key: PRNGKey, half: int
 ) -> tuple[Array, Array, Array]:
     """Value, standard error and whether the variance is finite, half of the draws from each."""
+    generator = Generator("", *parts)
     p, q = _draws.expand(p, q), _draws.expand(q, p)
     keys = jax.random.split(key)
     w = [
@@ -302,6 +305,9 @@ def _sample_mixture(
     for t in terms:
         heavy = heavy | (tail_index(jnp.log(jnp.maximum(t, jnp.finfo(t.dtype).tiny))) >= 0.5)
     return value, error, jnp.isfinite(error) & (jnp.broadcast_to(finite, heavy.shape) | ~heavy)
+
+
+_compiled_mixture = compile_once(_sample_mixture)
 
 
 def _mixture_terms(generator: Generator, w: Array) -> Array:

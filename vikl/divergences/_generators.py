@@ -9,6 +9,7 @@ the same divergence seen from p, for w = log q - log p <= 0, weighted by p. f is
 import dataclasses
 import math
 from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -44,6 +45,25 @@ class Generator:
     at_infinity: Order
     kink: bool = False
     tangent: Tangent | None = None
+
+    @property
+    def parts(self) -> tuple[Any, ...]:
+        """What `of` needs, in the order of the fields.
+
+        Equal for two generators made alike, as the generators are not: their functions are new.
+        """
+        return self.low, self.high, self.at_zero, self.at_infinity, self.kink
+
+    @property
+    def compiles(self) -> bool:
+        """Whether to compile for it: not for a user's functions.
+
+        Those may be new ones at each call, and may close over what is being traced. Prices are
+        numbers but where `from_function` computed them, or for an order that is traced.
+        """
+        modules = (getattr(half, "__module__", None) or "" for half in (self.low, self.high))
+        numbers = all(isinstance(v, float) for v in (self.at_zero, self.at_infinity))
+        return numbers and all(name.startswith("vikl.") for name in modules)
 
     def of(self, log_p: Array, log_q: Array, w: Array) -> Array:
         """Return the non-negative terms `q f(p/q)`, from log densities and their difference w."""

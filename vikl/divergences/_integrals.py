@@ -7,6 +7,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from vikl._compile import compile_once
 from vikl._typing import Array, Float
 from vikl.divergences import _finite, _quadrature
 from vikl.divergences import _generators as generators
@@ -30,6 +31,11 @@ def _evaluate(two: Pair, generator: Generator) -> Array | None:
     if _quadrature.integrable(two, generator.kink):
         return two.finish(_quadrature.integrate(two, generator))
     return None
+
+
+@compile_once
+def _compiled_parts(two: Pair, parts: tuple[Any, ...]) -> Array | None:
+    return _evaluate(two, Generator("", *parts))
 
 
 def _named(p: Any, q: Any, make: Callable[..., Generator], *args: Any) -> Array:
@@ -78,7 +84,10 @@ def f_divergence(
     if not isinstance(generator, Generator):
         generator = generators.from_function(generator)
     two = pair(f"The {generator.name}", p, q)
-    value = _evaluate(two, generator)
+    if generator.compiles and two.family != "binomial":
+        value = _compiled_parts(two, generator.parts)
+    else:
+        value = _evaluate(two, generator)
     if value is None:
         raise unsupported(f"The {generator.name}", p, q)
     return value
