@@ -26,7 +26,7 @@ def zero(values):
 
 def _target_of(name):
     case = SUPPORTS[name]
-    return Target.from_density(zero, jnp.zeros(case.shape), (name, *case.bounds))
+    return Target.from_density(zero, np.zeros(case.shape), (name, *case.bounds))
 
 
 def _world_of(name):
@@ -42,7 +42,7 @@ def _world_of(name):
 def test_values_come_back(name, dtype):
     with _world_of(name):
         target = _target_of(name)
-        x = jnp.linspace(-0.8, 0.9, target.dim)
+        x = jnp.asarray(np.linspace(-0.8, 0.9, target.dim), float)
 
         @jax.jit
         def there_and_back(x):
@@ -63,7 +63,7 @@ def test_the_density_has_the_jacobian(name, float64):
     """log p(x) = log |det ∂θ/∂x|, θ the free coordinates, from an autodiff Jacobian."""
     with _world_of(name):
         target = _target_of(name)
-        x = jnp.linspace(-0.8, 0.9, target.dim)
+        x = jnp.asarray(np.linspace(-0.8, 0.9, target.dim), float)
 
         def free(x):
             return SUPPORTS[name].free(target.constrain(x)).reshape(-1)
