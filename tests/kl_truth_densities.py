@@ -81,7 +81,7 @@ def _weibull(x, concentration, scale):
 
 def _gumbel(x, loc, scale):
     z = (x - loc) / scale
-    return -z - mp.exp(min(-z, 60)) - mp.log(scale)  # beyond, there is nothing but digits
+    return -z - mp.exp(min(-z, 10**6)) - mp.log(scale)  # beyond, there is nothing but digits
 
 
 def _continuous_bernoulli(x, probs):
@@ -116,12 +116,27 @@ LOG_DENSITIES = LINE_DENSITIES | {
 }  # fmt: skip
 
 
+def unbounded(low, high):
+    """Return x(t), log x′(t) and t(x) of a map from the line, on which poles at ends are tails."""
+    if mp.isinf(low):
+        return lambda t: t, lambda t: mp.mpf(0), lambda x: x
+    if mp.isinf(high):
+        return lambda t: low + mp.exp(t), lambda t: t, lambda x: mp.log(x - low)
+    width = high - low
+    return (
+        lambda t: low + width / (1 + mp.exp(-t)),
+        lambda t: mp.log(width) - t - 2 * mp.log1p(mp.exp(-t)),
+        lambda x: mp.log((x - low) / (high - x)),
+    )
+
+
 def by_integration(pair, p, q):
     """KL as an integral over p's support, and the integrator's estimate of its error."""
     name_p, name_q = pair.split("-")
     p, q = ({k: exact(v) for k, v in d.items()} for d in (p, q))
     low, high = P[name_p](**p).low, P[name_p](**p).high
-    with mp.workdps(22):
+    with mp.workdps(60):  # next to an end of a bounded support x needs them
+        at, log_slope, back = unbounded(low, high)
         cuts: list[Any] = [low, high]
         for d in (p, q):  # where the densities bend
             center, scale = d.get("loc", mp.mpf(0)), d.get("scale", mp.mpf(1))
@@ -129,10 +144,15 @@ def by_integration(pair, p, q):
             cuts += [k * scale for k in (mp.mpf("0.01"), mp.mpf("0.1"), mp.mpf("0.5"))]
         if high == 1:
             cuts += [mp.mpf("0.001"), mp.mpf("0.999"), mp.mpf("0.9")]
-        cuts = sorted(c for c in set(cuts) if low <= c <= high)
+        inside = [back(c) for c in set(cuts) if low < c < high]
+        cuts = sorted({-mp.inf, mp.inf, *inside})
 
-        def term(x):
+        def term(t):
+            x = at(t)
+            if not low < x < high:
+                return mp.mpf(0)
             a = LOG_DENSITIES[name_p](x, **p)
-            return mp.exp(a) * (a - LOG_DENSITIES[name_q](x, **q)) if a > -200 else mp.mpf(0)
+            mass = a + log_slope(t)
+            return mp.exp(mass) * (a - LOG_DENSITIES[name_q](x, **q)) if mass > -200 else mp.mpf(0)
 
-        return mp.quad(term, cuts, error=True)
+        return mp.quad(term, cuts, error=True, maxdegree=9)

@@ -117,12 +117,25 @@ def along(pair: str, p: dict, q: dict):
     return jax.jvp(slopes, (p, q), tuple(ones))[1]
 
 
+def near(row: dict) -> bool:
+    """Whether two locations are less than 1e9 scales of p apart."""
+    p, q = row["p"], row["q"]
+    if not {"loc", "scale"} <= set(p) or "loc" not in q:
+        return True
+    return bool(np.all(np.abs(np.subtract(p["loc"], q["loc"])) < 1e9 * np.asarray(p["scale"])))
+
+
 @pytest.mark.parametrize("pair", PAIRS if "VIKL_SLOW" in os.environ else CURVED)
 def test_second_derivatives_are_finite(pair):
-    """Also at p = q; at the boundary of the parameters some are infinite."""
+    """Also at p = q; at the boundary of the parameters some are infinite.
+
+    Beyond 1e9 scales of p the square of a slope may overflow float32 on the way.
+    """
     rows, sides = batch(pair)
     curvature = jax.jit(jax.vmap(functools.partial(along, pair)))(*sides)
-    inside = np.array([row["tag"] != "boundary" and float(row["kl"]) < np.inf for row in rows])
+    inside = np.array(
+        [row["tag"] != "boundary" and float(row["kl"]) < np.inf and near(row) for row in rows]
+    )
     for side in curvature:
         for name, move in side.items():
             lost = ~np.isfinite(np.asarray(move)).reshape(len(rows), -1).all(-1) & inside

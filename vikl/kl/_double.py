@@ -278,7 +278,7 @@ def _risen(x: Bare, start: float, step: Callable[[Bare, Bare], Bare]) -> tuple[B
     small = x.hi < 10.0
 
     def body(k: Array, total: Bare) -> Bare:
-        return where(small, step(total, x + k.astype(x.hi.dtype)), total)
+        return where(small, step(total, x + jnp.asarray(k, x.hi.dtype)), total)
 
     total = jax.lax.fori_loop(0, 10, body, Bare(jnp.full_like(x.hi, start)))
     return where(small, x + 10.0, x), total
