@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import vikl.info as info
-from vikl.info import logits
+from vikl.info import _stable, logits
 
 # jax moved the switch out of `experimental`
 place = jax if hasattr(jax, "enable_x64") else importlib.import_module("jax.experimental")
@@ -492,3 +492,21 @@ def test_bad_input_inside_jit_is_nan_only_where_it_is():
     np.testing.assert_array_equal(
         np.isnan(jax.jit(logits.entropy)(jnp.array([[0.0, 1.0], [NAN, 0.0]]))), [False, True]
     )
+
+
+@pytest.mark.parametrize("name", ["exp_excess", "exp_bregman", "log1p_deficit"])
+def test_given_derivatives_are_those_of_the_function(name, float64):
+    """First and second, on both sides of where series and formula meet."""
+    function = getattr(_stable, name)
+    slope = jax.vmap(jax.grad(function))
+    x, step = jnp.array([-0.9, -0.3, -1e-3, 0.0, 1e-3, 0.4, 0.7, 1.5, 4.0]), 1e-5
+    for f, derivative in ((function, slope), (slope, jax.vmap(jax.grad(jax.grad(function))))):
+        central = (f(x + step) - f(x - step)) / (2 * step)
+        np.testing.assert_allclose(derivative(x), central, rtol=1e-6, atol=1e-9)
+
+
+def test_given_derivatives_hold_at_the_ends():
+    end = jnp.array([jnp.inf, -jnp.inf])
+    assert jax.vmap(jax.grad(_stable.exp_excess))(end).tolist() == [np.inf, -1]
+    assert jax.vmap(jax.grad(_stable.exp_bregman))(end).tolist() == [np.inf, 0]
+    assert jax.grad(_stable.log1p_deficit)(end[0]) == 1

@@ -2,7 +2,8 @@
 
 Each function is exact to a few units in the last place for all real arguments, exactly 0 at 0,
 and has accurate first and second derivatives there (a polynomial, not a difference). They are
-compiled, because a polynomial of twenty terms is slow when every term is its own call.
+compiled, because a polynomial of twenty terms is slow when every term is its own call, and their
+derivatives are given, because the chain rule through such a polynomial costs several times it.
 """
 
 import math
@@ -22,6 +23,7 @@ def _odd_tail(t: Float[Array, "..."]) -> Float[Array, "..."]:
     return total * square * t
 
 
+@jax.custom_jvp
 @jax.jit
 def exp_excess(x: Float[Array, "..."]) -> Float[Array, "..."]:
     """`exp(x) - 1 - x >= 0`, without cancellation near 0."""
@@ -34,6 +36,10 @@ def exp_excess(x: Float[Array, "..."]) -> Float[Array, "..."]:
     return jnp.where(near, series * small * small, jnp.expm1(large) - large)
 
 
+exp_excess.defjvps(lambda dx, _, x: jnp.expm1(x) * dx)
+
+
+@jax.custom_jvp
 @jax.jit
 def exp_bregman(x: Float[Array, "..."]) -> Float[Array, "..."]:
     """`x exp(x) - exp(x) + 1 >= 0`, without cancellation near 0; 1 at -inf."""
@@ -44,6 +50,12 @@ def exp_bregman(x: Float[Array, "..."]) -> Float[Array, "..."]:
     return jnp.where(near, jnp.exp(small) * exp_excess(-small), apart)
 
 
+exp_bregman.defjvps(
+    lambda dx, _, x: jnp.where(x == -jnp.inf, 0, jnp.where(x == -jnp.inf, 0, x) * jnp.exp(x)) * dx
+)
+
+
+@jax.custom_jvp
 @jax.jit
 def log1p_deficit(x: Float[Array, "..."]) -> Float[Array, "..."]:
     """`x - log(1 + x) >= 0` for x > -1, without cancellation near 0."""
@@ -52,6 +64,14 @@ def log1p_deficit(x: Float[Array, "..."]) -> Float[Array, "..."]:
     t = small / (2 + small)
     large = jnp.where(near, 1, x)
     return jnp.where(near, small * t - 2 * _odd_tail(t), large - jnp.log1p(large))
+
+
+def _log1p_deficit_slope(x: Float[Array, "..."]) -> Float[Array, "..."]:
+    small = jnp.where(x < 1, x, 0)
+    return jnp.where(x < 1, small / (1 + small), 1 - 1 / (1 + jnp.where(x < 1, 1, x)))
+
+
+log1p_deficit.defjvps(lambda dx, _, x: _log1p_deficit_slope(x) * dx)
 
 
 def bregman_xlogx(d: Float[Array, "..."]) -> Float[Array, "..."]:
