@@ -54,7 +54,8 @@ def vikl_run(x: jax.Array, estimator: str, num_epochs: int) -> tuple[Callable, A
     adam = optax.adam(1e-3)
 
     def loss(model, rows, key):
-        return losses.vae_loss(*distortion_and_rate(model, rows, key, estimator))[0]
+        noise = jax.random.normal(key, (len(rows), LATENTS))
+        return losses.vae_loss(*distortion_and_rate(model, rows, noise, estimator))[0]
 
     def step(state, batch):
         model, moments = state

@@ -54,9 +54,11 @@ def draw_curves(ax: Any, curves: dict[str, np.ndarray], baselines: dict[str, flo
         ax.plot(epochs, smooth, ls=curve[0], color=curve[1], lw=1.4, label=name)
     for name, value in baselines.items():
         ax.axhline(value, color="0.6", lw=0.7, zorder=0)
-        ax.text(1.05, value + 0.07, name, va="bottom", fontsize=7.5, color="0.35")
+        at = {"x": 0.99, "ha": "right"} if value < -24 else {"x": 0.01, "ha": "left"}
+        ax.text(y=value + 0.07, s=name, transform=ax.get_yaxis_transform(), va="bottom",
+                fontsize=7.5, color="0.35", **at)  # fmt: skip
     low = min(-25.8, max(float(curve[len(curve) // 4 :].min()) for curve in curves.values()) - 0.5)
-    ax.set(xscale="log", ylim=(low, -17.4), xlim=(1, longest))
+    ax.set(xscale="log", ylim=(low, -17.4), xlim=(5 if longest > 50 else 1, longest))
     ax.set(xlabel="epoch", ylabel="test ELBO (nats for each image)")
     ax.set_title("Three gradients of one ELBO learn alike")
     ax.legend(frameon=False, loc="lower right", fontsize=8, bbox_to_anchor=(1.0, 0.1))
@@ -72,19 +74,17 @@ def draw_map(ax: Any, model: Any, test: Any, labels: np.ndarray) -> None:
                 x, y, str(label), fontsize=6.5, color=shades[label % 5], ha="center", va="center"
             )
     reach = float(np.abs(loc).max()) * 1.05
+    turn = np.linspace(0, 2 * np.pi, 72, endpoint=False)
+    way = np.stack([np.cos(turn), np.sin(turn)], 1)
     for radius in (1, 2):
-        ax.add_patch(Circle((0, 0), radius, fill=False, color="0.7", lw=0.7))
-        ax.text(
-            0,
-            -radius,
-            f"{radius} sd of the prior",
-            fontsize=6.5,
-            color="0.45",
-            ha="center",
-            va="top",
-        )
+        ax.add_patch(Circle((0, 0), radius, fill=False, color="0.7", lw=0.7, zorder=0))
+        apart = (radius * way[:, None] - loc) / (0.55, 0.1)  # words are wide and low
+        x, y = radius * way[(apart**2).sum(-1).min(1).argmax()]
+        words = f"{radius} sd of the prior"
+        ax.text(x, y, words, fontsize=6.5, color="0.35", ha="center", va="center",
+                bbox={"color": "white", "pad": 0.5})  # fmt: skip
     ax.set(xlim=(-reach, reach), ylim=(-reach, reach), aspect="equal")
-    ax.set(xlabel="latent 1 (prior sd 1)", ylabel="latent 2")
+    ax.set(xlabel="latent 1 (prior sd 1)", ylabel="latent 2 (prior sd 1)")
     ax.set_title("Two latents: encoder means of the test digits,\neach written as its label")
 
 

@@ -73,6 +73,18 @@ def draw(loc: jax.Array, scale: jax.Array, key: jax.Array) -> jax.Array:
     return loc + scale * jax.random.normal(key, loc.shape, loc.dtype)
 
 
+def batches_and_noise(
+    rng: np.random.Generator, num_epochs: int, images: int, tested: int, latents: int
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return for each epoch the rows of its batches, normal noise for them, and for the test."""
+    steps = images // BATCH
+    rows = [
+        rng.permutation(images)[: steps * BATCH].reshape(steps, BATCH) for _ in range(num_epochs)
+    ]
+    noise = rng.standard_normal((num_epochs, steps, BATCH, latents), np.float32)
+    return np.stack(rows), noise, rng.standard_normal((num_epochs, tested, latents), np.float32)
+
+
 RATES = {
     "analytic KL": lambda z, loc, scale: losses.rate(loc, scale),
     "Monte Carlo": losses.sampled_rate,
@@ -83,11 +95,11 @@ RATES = {
 
 
 def distortion_and_rate(
-    model: Any, x: jax.Array, key: jax.Array, estimator: str = "analytic KL"
+    model: Any, x: jax.Array, noise: jax.Array, estimator: str = "analytic KL"
 ) -> tuple[jax.Array, jax.Array]:
-    """Return D (images,) of one draw, and R (images, latents)."""
+    """Return D (images,) of the draw that normal `noise` makes, and R (images, latents)."""
     loc, scale = model.encode(x)
-    z = draw(loc, scale, key)
+    z = loc + scale * noise
     return losses.distortion(x, model.decode(z)), RATES[estimator](z, loc, scale)
 
 
@@ -138,54 +150,55 @@ class Training:
 
     Args:
         estimator: a key of `RATES`.
-        beta: a number or an optax schedule of the step.
-        free_bits: the same, in nats for each latent.
         optimizer: an optax optimizer.
     """
 
-    def __init__(
-        self,
-        estimator: str = "analytic KL",
-        beta: Any = 1.0,
-        free_bits: Any = 0.0,
-        optimizer: Any = None,
-    ):
+    def __init__(self, estimator: str = "analytic KL", optimizer: Any = None):
         self.optimizer = optax.adam(1e-3) if optimizer is None else optimizer
 
-        def loss(model: Any, x: jax.Array, key: jax.Array, step: jax.Array):
-            parts = distortion_and_rate(model, x, key, estimator)
-            return losses.vae_loss(*parts, beta=beta, free_bits=free_bits, step=step)
+        def loss(model: Any, x: jax.Array, noise: jax.Array, beta: jax.Array, free: jax.Array):
+            parts = distortion_and_rate(model, x, noise, estimator)
+            return losses.vae_loss(*parts, beta=beta, free_bits=free)
 
         self._gradient = jax.value_and_grad(loss, has_aux=True)
-        self._run = jax.jit(self._epochs, static_argnums=4)
+        self._run = jax.jit(self._epochs)
 
     def init(self, model: Any) -> tuple[Any, Any, jax.Array]:
         """Return the state: parameters, the optimizer's state, the number of steps taken."""
         return model, self.optimizer.init(model), jnp.zeros((), jnp.int32)
 
     def __call__(
-        self, state: Any, x: jax.Array, test: jax.Array, key: jax.Array, num_epochs: int
-    ) -> tuple[Any, dict[str, jax.Array]]:
-        """Train for so many epochs; return the state and the record, one entry an epoch."""
-        return self._run(state, x, test, key, num_epochs)
+        self, state: Any, x: jax.Array, test: jax.Array, rng: np.random.Generator, num_epochs: int,
+        beta: Any = 1.0, free_bits: Any = 0.0,
+    ) -> tuple[Any, dict[str, jax.Array]]:  # fmt: skip
+        """Train for so many epochs; return the state and the record, one entry an epoch.
 
-    def _epochs(self, state, x, test, key, num_epochs):
+        `beta` and `free_bits` (nats for each latent) are numbers or optax schedules of the step.
+        """
+        latents = jax.eval_shape(state[0].encode, test)[0].shape[1]
+        drawn = batches_and_noise(rng, num_epochs, len(x), len(test), latents)
+        steps = state[2] + np.arange(num_epochs * drawn[0].shape[1]).reshape(num_epochs, -1)
+        weights = [
+            jnp.broadcast_to(jnp.asarray(w(steps) if callable(w) else w, x.dtype), steps.shape)
+            for w in (beta, free_bits)
+        ]
+        return self._run(state, x, test, *drawn, *weights)
+
+    def _epochs(self, state, x, test, rows, noise, check, beta, free_bits):
         def step(state, batch):
             model, moments, count = state
-            rows, key = batch
-            (_, aux), gradient = self._gradient(model, x[rows], key, count)
+            rows, *rest = batch
+            (_, aux), gradient = self._gradient(model, x[rows], *rest)
             updates, moments = self.optimizer.update(gradient, moments)
             return (optax.apply_updates(model, updates), moments, count + 1), aux["elbo"]
 
-        def epoch(state, key):
-            shuffle, noise, check = jax.random.split(key, 3)
-            rows = jax.random.permutation(shuffle, len(x))[: len(x) // BATCH * BATCH]
-            rows = rows.reshape(-1, BATCH)
-            state, elbo = jax.lax.scan(step, state, (rows, jax.random.split(noise, len(rows))))
+        def epoch(state, drawn):
+            *batches, check = drawn
+            state, elbo = jax.lax.scan(step, state, tuple(batches))
             parts = distortion_and_rate(state[0], test, check)
             return state, {"train": elbo.mean(), "test": losses.elbo(*parts).mean()}
 
-        return jax.lax.scan(epoch, state, jax.random.split(key, num_epochs))
+        return jax.lax.scan(epoch, state, (rows, noise, beta, free_bits, check))
 
 
 @functools.partial(jax.jit, static_argnums=3)

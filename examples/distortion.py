@@ -92,7 +92,7 @@ def draw(decibels, samples, count, spectra, exact, folder):
         left.errorbar(
             decibels + shift, np.maximum(middle, floor),
             [np.maximum(middle, floor) - np.maximum(low, floor), high - np.maximum(middle, floor)],
-            fmt=marker, color=color, capsize=2, ms=5, label=f"{name}, {count} draws of each",
+            fmt=marker, color=color, capsize=2, ms=5, label=f"{name}, {count} draws",
         )  # fmt: skip
     left.plot(list(REFERENCE), list(REFERENCE.values()), "k+", ms=11, label="30-digit references")
     left.set_yscale("log")

@@ -27,7 +27,7 @@ from jax.scipy.stats import norm
 
 from vikl.divergences import f_divergence_bound, generators
 
-GRID = np.linspace(-12.0, 12.0, 601)  # sums are exact to rounding: all is smooth
+GRID = np.linspace(-12.0, 12.0, 241)  # sums are exact to rounding: all is smooth
 TARGETS = {
     "equal modes": ((0.5, -2.0, 0.5), (0.5, 2.0, 0.5)),
     "unequal modes": ((0.7, -2.0, 0.8), (0.3, 2.5, 0.6)),
@@ -318,9 +318,9 @@ def main(argv: list[str] | None = None) -> None:
     args = parser.parse_args(argv)
     check_bounds()
     check_identity()
-    fits = minimise(300 if args.quick else 1000)
+    fits = minimise(200 if args.quick else 1000)
     for loss in LOSSES[1 if args.quick else 0 :]:
-        fits += train_gan(loss, 300 if args.quick else 2000)
+        fits += train_gan(loss, 100 if args.quick else 2000)
     print_fits(fits)
     args.out.mkdir(parents=True, exist_ok=True)
     path = args.out / "gan.png"

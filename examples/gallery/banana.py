@@ -41,6 +41,7 @@ def main(argv: list[str] | None = None) -> None:
     height = np.exp(np.asarray(jax.vmap(jax.vmap(log_density))(grid)))
     figure, ax = panels(1, 6.5, 5.0)
     ax.contour(side, side, height, levels=[0.05, 0.3, 0.7], colors=INK, linewidths=0.9)
+    ax.plot([], [], color=INK, lw=0.9, label="target p (levels)")
     for posterior, colour, style, name in (
         (reverse, BLUE, "--", "reverse KL(q‖p)"), (forward, ORANGE, ":", "forward KL(p‖q)"),
     ):  # fmt: skip

@@ -45,7 +45,10 @@ def main(argv: list[str] | None = None) -> None:
         ax.text(0.03, 0.97, text, transform=ax.transAxes, va="top")
         ax.set(xlabel="x₁", ylabel="x₂", aspect="equal", xlim=(-2.4, 2.4), ylim=(-2.4, 3.2))
         ax.set_title(f"{name}, sd {sd[0]:.2f}")
-    figure.suptitle("Both optima cost the same their own way, and four times as much the other")
+    figure.suptitle(
+        "Both optima cost the same their own way, and four times as much the other\n"
+        "(solid: p, dashed: q; 1 and 2 sd)"
+    )
     save(figure, chosen.out, "factorised")
 
 

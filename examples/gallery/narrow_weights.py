@@ -40,14 +40,15 @@ def main(argv: list[str] | None = None) -> None:
     figure, (left, right) = panels(2, 11.0, 4.0)
     left.fill_between(x, p, color=FILL, label="target p")
     left.plot(x, p, color=INK, lw=1)
-    for name, (objective, colour, style) in ways.items():
+    for layer, (name, (objective, colour, style)) in enumerate(ways.items()):
         adam = optax.adam(optax.cosine_decay_schedule(0.02, steps))
         fit = vikl.fit(
             target, normal_of(-2.0, 0.5), objective, adam, key=jax.random.key(0), num_steps=steps
         )
         mu, sigma = float(fit.mean[0]), float(fit.std[0])
         print(f"{name}: mean {mu:.3f}, sd {sigma:.3f}; {fit.status}: {fit.stopped_because}")
-        left.plot(x, normal_pdf(x, mu, sigma), color=colour, ls=style, lw=2, label=name)
+        pdf = normal_pdf(x, mu, sigma)
+        left.plot(x, pdf, color=colour, ls=style, lw=2 + layer % 2, zorder=9 - layer, label=name)
         if isinstance(objective, ForwardKL):
             share = fit.history["ess"] / objective.num_samples
             right.plot(fit.history["step"], share, color=colour, ls=style, lw=2, label=name)
