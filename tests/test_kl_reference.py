@@ -20,6 +20,7 @@ import pytest
 from tests.kl_adapter import divergence
 from tests.kl_reference import FIXED
 from tests.test_kl_laws import KINKED, x64
+from vikl.kl import student_t
 
 pytestmark = pytest.mark.usefixtures("standard_promotion")  # numpyro's own code is not strict
 
@@ -140,6 +141,29 @@ def test_second_derivatives_are_finite(pair):
         for name, move in side.items():
             lost = ~np.isfinite(np.asarray(move)).reshape(len(rows), -1).all(-1) & inside
             assert not lost.any(), (name, [row for row, bad in zip(rows, lost) if bad])
+
+
+#: df, then q's df, location and scale beside those of p, 0 and 1: mpmath's integrals
+STUDENTS = (
+    (1e6, 1e4, 0.0, 1.0, 1.7141344337326957e-8),
+    (30.0, 20.0, 0.5, 0.9, 0.14440273671538515),
+    (100.0, 10.0, 0.0, 1.001, 0.0092946697444863187),
+    (20.0, 300.0, 3.0, 2.5, 1.1750187017793358),
+    (1000.0, 50.0, 1e-3, 0.3, 2.7932289604463024),
+    (8.5, 1e4, 0.5, 1.0, 0.15789444060036703),
+    (12.0, 9.0, 0.0, 1.0, 0.00090933959595329065),
+)
+
+
+def test_student_ts_of_many_degrees_of_freedom():
+    """The tails, whose nodes reach 1e4 scales, once drowned the rest in float32."""
+    columns = np.asarray([row[:4] for row in STUDENTS], np.float32).T
+    run = jax.jit(lambda df, df_q, loc, scale: student_t(df, 0.0, 1.0, df_q, loc, scale))
+    wanted = np.array([row[4] for row in STUDENTS])
+    np.testing.assert_allclose(run(*map(jnp.asarray, columns)), wanted, rtol=1e-6)
+    with x64():
+        found = run(*[jnp.asarray(column, float) for column in columns])
+    np.testing.assert_allclose(found, wanted, rtol=1e-12)
 
 
 def test_the_comparison_can_fail():

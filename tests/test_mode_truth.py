@@ -120,26 +120,49 @@ def _wide():
     return DefensiveMixture(normal_of(0.0, 4.0))
 
 
-#: objective, start, and which of the optima is reached (by rank of their values)
+#: objective, start, and which optimum of each target is reached (in the order of the reference)
 STOCHASTIC = {
-    "reverse_kl": (lambda: ReverseKL(num_samples=32), (-1.0, 0.7), 0),
-    "forward_kl": (lambda: ForwardKL(None, normal_of(0.0, 4.0), 256), (0.0, 1.0), 0),
-    "js": (lambda: JensenShannon(estimator=_wide(), num_samples=256), (0.0, 2.5), 1),
-    "alpha_half": (lambda: SquaredHellinger(_wide(), num_samples=256), (0.0, 2.5), 0),
-    "chi2_pq": (lambda: ChiSquared(estimator=_wide(), num_samples=256), (0.0, 3.0), 0),
-    "chi2_qp": (lambda: ChiSquared("q||p", DoublyReparameterized(), 64), (2.0, 0.5), 1),
-    "jeffreys": (lambda: Jeffreys(_wide(), num_samples=256), (0.0, 2.5), 0),
-}
+    "reverse_kl": (
+        lambda: ReverseKL(num_samples=32), (-1.0, 0.7), {"unequal": 0, "equal": 0, "log-gamma": 0}
+    ),
+    "forward_kl": (
+        lambda: ForwardKL(None, normal_of(0.0, 4.0), 256), (0.0, 1.0),
+        {"unequal": 0, "equal": 0, "log-gamma": 0},
+    ),
+    "js": (
+        lambda: JensenShannon(estimator=_wide(), num_samples=256), (0.0, 2.5),
+        {"unequal": 1, "equal": 0, "log-gamma": 0},
+    ),
+    "alpha_half": (
+        lambda: SquaredHellinger(_wide(), num_samples=256), (0.0, 2.5),
+        {"unequal": 0, "equal": 0, "log-gamma": 0},
+    ),
+    "chi2_pq": (
+        lambda: ChiSquared(estimator=_wide(), num_samples=256), (0.0, 3.0),
+        {"unequal": 0, "equal": 0},
+    ),
+    "chi2_qp": (
+        lambda: ChiSquared("q||p", DoublyReparameterized(), 64), (2.0, 0.5),
+        {"unequal": 1, "equal": 1},
+    ),
+    "jeffreys": (
+        lambda: Jeffreys(_wide(), num_samples=256), (0.0, 2.5),
+        {"unequal": 0, "equal": 0, "log-gamma": 0},
+    ),
+}  # fmt: skip
 
 
-@pytest.mark.parametrize("name", STOCHASTIC)
-def test_stochastic_fits_reach_the_optimum_that_is_named(name):
-    make, (mu, sigma), rank = STOCHASTIC[name]
+@pytest.mark.parametrize(
+    ("name", "which"), [(name, target) for name, row in STOCHASTIC.items() for target in row[2]]
+)
+def test_stochastic_fits_reach_the_optimum_that_is_named(name, which):
+    make, (mu, sigma), ranks = STOCHASTIC[name]
+    rank = ranks[which]
     posterior = vikl.fit(
-        target_of("unequal"), normal_of(mu, sigma), make(),
+        target_of(which), normal_of(mu, sigma), make(),
         optax.adam(optax.cosine_decay_schedule(0.03, 2000)), key=jax.random.key(1), num_steps=2000,
     )  # fmt: skip
-    optima = REFERENCE["unequal"][name]
+    optima = REFERENCE[which][name]
     found = np.array([float(posterior.mean[0]), float(posterior.std[0])])
     gaps = [np.abs(found - (o["mu"], o["sigma"])).max() for o in optima]
     assert int(np.argmin(gaps)) == rank
@@ -236,6 +259,7 @@ def banana(x):
 #: objective, what its loss is multiplied by, mean of x₂, variances and divergence of the optimum,
 #: in ten digits (Newton on a trapezoid grid): mean field and full rank have the same one
 BANANA = {
+    "forward_kl": (lambda grid: Renyi(1.0, "p||q", grid), 1, 0.0, (4.0, 3.0), 0.5493061443),
     "reverse_kl": (ReverseKL, 1, -0.6096117968, (1.5615528128, 1.0), 0.3179038719),
     "js": (lambda grid: JensenShannon(estimator=grid), 1, -0.47754756,
            (2.2540744534, 1.2259544368), 0.079536927),
@@ -247,14 +271,17 @@ BANANA = {
 def test_the_best_normal_of_a_banana(name, float64):
     """The loss by quadrature in the plane is stationary at the tabulated optimum, and its value."""
     make, times, middle, variances, value = BANANA[name]
-    q = MeanFieldNormal.init(jnp.array([0.0, middle]), jnp.sqrt(jnp.array(variances)))
+    scale = jnp.sqrt(jnp.array(variances))
+    q = FullRankNormal.init(jnp.array([0.0, middle]), scale)
     objective = make(Quadrature(-20.0, 30.0, 201))
     target = Target.from_density(banana, jnp.zeros(2))
     loss, gradient = eqx.filter_jit(
         eqx.filter_value_and_grad(lambda q: objective(q, target, jax.random.key(0))[0])
     )(q)
     assert times * float(loss) == pytest.approx(value, abs=1e-6)
-    np.testing.assert_allclose(np.stack(jax.tree.leaves(gradient)), 0.0, atol=1e-6)
+    slopes = np.concatenate([np.ravel(leaf) for leaf in jax.tree.leaves(gradient)])
+    assert len(slopes) >= 5  # means, variances and the covariance
+    np.testing.assert_allclose(slopes, 0.0, atol=1e-6)
 
 
 def conjugate(z):

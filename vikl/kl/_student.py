@@ -63,7 +63,9 @@ def _student_gap(nodes: LineNodes, nu_p: Array, nu_q: Array, similar: Array) -> 
     freed = freed + 0.5 * nu_p * phi(jnp.where(similar, w, 0.0))
     freed = freed - 0.5 * jnp.log1p(jnp.where(similar, w, 0.0))
     bent = _bend(zq, nu_q) - _bend(zp, nu_p) - 0.5 * e * (2.0 * zq + e)
-    near = jnp.where(similar, moved + freed, bent)
+    # far out the squares that cancel in `bent` have lost every digit, and little mass is left
+    central = jnp.maximum(jnp.abs(zp), jnp.abs(zq)) < 50.0
+    near = jnp.where(similar, moved + freed, jnp.where(central, bent, plain))
     return jnp.where(nodes.close[..., None], near, plain)
 
 
