@@ -16,7 +16,7 @@ from ._kernel import (
     positive,
     probability,
 )
-from ._stable import STIRLING, entropy_term, expm1_minus, horner
+from ._stable import STIRLING, entropy_term, expm1_minus, horner, is_wide
 
 
 @kernel(rate_p=non_negative, rate_q=non_negative)
@@ -107,7 +107,7 @@ def _per_trial_logits(zp: Array, zq: Array) -> Array:
     # successes so rare that 1 − p is one: δ − 1 + log1p(e^zq) / p, as expm1(−δ) + δ where q is too
     low, other = jnp.where(rare, zp, -40.0), jnp.where(rare, zq, -40.0)
     delta, rounding = logits_gap(low, other)
-    both = (other < -40.0) & (low > -jnp.inf)
+    both = (other < -29.0) & (low > -jnp.inf)  # else δ is not small
     gap = jnp.where(both, -delta, 0.0)
     poisson = expm1_minus(gap) - jnp.expm1(gap) * jnp.where(both, rounding, 0.0)
     root = jnp.exp(-0.5 * low)
@@ -195,17 +195,18 @@ def bernoulli_poisson(probs_p: Value, rate_q: Value) -> Array:
 
 def _stirling_rest(x: Array) -> Array:
     """Return log x! − x log x + x, which is ½ log(2πx) + 1/(12x) − ... and 0 at x = 0."""
-    small = x < 8.0
-    high = jnp.where(small, x + 8.0, x)
+    steps = 8 if is_wide(x) else 3  # the fewer, the less is lost in what cancels
+    small = x < float(steps)
+    high = jnp.where(small, x + float(steps), x)
     inverse = 1.0 / high
     series = inverse * horner(STIRLING[:7], inverse * inverse)
     rest = 0.5 * jnp.log(2.0 * np.pi * high) + series
     product = jnp.ones_like(x)
-    for k in range(1, 9):
+    for k in range(1, steps + 1):
         product = product * jnp.where(small, (x + k) / high, 1.0)
     safe = jnp.where(x > 0, x, 1.0)
-    # log x! = log (x + 8)! − Σ log(x + k), with the powers of x + 8 taken out of both
-    shifted = rest - jnp.log(product) + x * jnp.log(high / safe) - 8.0
+    # log x! = log (x + n)! − Σ log(x + k) for n steps, with the powers of x + n taken out of both
+    shifted = rest - jnp.log(product) + x * jnp.log(high / safe) - float(steps)
     return jnp.where(x > 0, jnp.where(small, shifted, rest), 0.0)
 
 

@@ -8,7 +8,7 @@ import numpy as np
 from .._typing import Array
 from . import _double as dd
 from ._kernel import Value, kernel, positive, real
-from ._stable import expm1_minus, lgamma_bregman, log_ratio, phi
+from ._stable import expm1_minus, lgamma_bregman, log_ratio, phi, two_product_difference
 
 EULER_GAMMA = float(np.euler_gamma)
 
@@ -117,12 +117,24 @@ def _weibull_far(k_p: Any, l_p: Any, k_q: Any, l_q: Any) -> Any:
     return head + dd.exp(dd.lgamma(ratio + 1.0) - shift)
 
 
-def weibull_formula(k_p: Array, l_p: Array, k_q: Array, l_q: Array) -> Array:
-    """KL of two Weibulls, unchecked: that of the Gumbels of −log x."""
+def weibull_formula(
+    k_p: Array, l_p: Array, k_q: Array, l_q: Array, log_scales: Array | None = None
+) -> Array:
+    """KL of two Weibulls, unchecked: that of the Gumbels of −log x.
+
+    `log_scales` is log(l_q / l_p) where that is known better than from two rounded scales.
+    """
     arguments = jnp.broadcast_arrays(k_p, l_p, k_q, l_q)
     k_p, l_p, k_q, l_q = arguments
     far = _weibull_far(*arguments)
-    return _extreme_value((k_q - k_p) / k_p, k_q / k_p, k_q * log_ratio(l_q, l_p), far)
+    log_scales = log_ratio(l_q, l_p) if log_scales is None else log_scales
+    return _extreme_value((k_q - k_p) / k_p, k_q / k_p, k_q * log_scales, far)
+
+
+def log_product(a: Array, b: Array) -> Array:
+    """log(a b), exact also where the product is close to one."""
+    one = jnp.ones_like(a * b)
+    return log_ratio(a * b, one, two_product_difference(a, b, one, one))
 
 
 @kernel(concentration_p=positive, scale_p=positive, concentration_q=positive, scale_q=positive)

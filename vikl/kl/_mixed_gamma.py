@@ -12,7 +12,7 @@ from .._typing import Array
 from . import _double as dd
 from ._double import compensated
 from ._kernel import Value, kernel, positive, real
-from ._location_scale import EULER_GAMMA, ordered, weibull_formula
+from ._location_scale import EULER_GAMMA, log_product, ordered, weibull_formula
 from ._mixed_normal import beta_entropy
 
 LOG_2PI_E = float(np.log(2 * np.pi * np.e))
@@ -342,8 +342,8 @@ def weibull_exponential(concentration_p: Value, scale_p: Value, rate_q: Value) -
     >>> round(float(kl.weibull_exponential(1.0, 1.0, 1.0)), 4)
     0.0
     """
-    one = jnp.ones_like(rate_q)  # type: ignore[arg-type]
-    return weibull_formula(concentration_p, scale_p, one, 1.0 / rate_q)  # type: ignore[arg-type, operator]
+    one, log_scales = jnp.ones_like(rate_q), -log_product(rate_q, scale_p)  # type: ignore[arg-type]
+    return weibull_formula(concentration_p, scale_p, one, 1.0 / rate_q, log_scales)  # type: ignore[arg-type, operator]
 
 
 @kernel(rate_p=positive, concentration_q=positive, scale_q=positive)
@@ -361,5 +361,5 @@ def exponential_weibull(rate_p: Value, concentration_q: Value, scale_q: Value) -
     >>> round(float(kl.exponential_weibull(1.0, 1.0, 1.0)), 4)
     0.0
     """
-    one = jnp.ones_like(rate_p)  # type: ignore[arg-type]
-    return weibull_formula(one, 1.0 / rate_p, concentration_q, scale_q)  # type: ignore[arg-type, operator]
+    one, log_scales = jnp.ones_like(rate_p), log_product(rate_p, scale_q)  # type: ignore[arg-type]
+    return weibull_formula(one, 1.0 / rate_p, concentration_q, scale_q, log_scales)  # type: ignore[arg-type, operator]

@@ -48,9 +48,11 @@ def uniform_normal(low_p: Value, high_p: Value, loc_q: Value, scale_q: Value) ->
     1.0856
     """
     width = high_p - low_p  # type: ignore[operator]
-    mean = low_p + 0.5 * width
+    shift = (low_p - loc_q) + 0.5 * width  # of the means: the difference of locations is exact
     negentropy = 0.5 * (LOG_2PI_E - float(np.log(12)))
-    value = negentropy + normal_formula(mean, width * float(12**-0.5), loc_q, scale_q)  # type: ignore[arg-type]
+    value = negentropy + normal_formula(
+        shift, width * float(12**-0.5), jnp.zeros_like(shift), scale_q
+    )
     return ordered(low_p, high_p, value)  # type: ignore[arg-type]
 
 
@@ -91,8 +93,9 @@ def gumbel_normal(loc_p: Value, scale_p: Value, loc_q: Value, scale_q: Value) ->
     0.3308
     """
     negentropy = 0.5 * (LOG_2PI_E + float(np.log(np.pi**2 / 6))) - EULER_GAMMA - 1.0
-    mean = loc_p + EULER_GAMMA * scale_p  # type: ignore[operator]
-    return negentropy + normal_formula(mean, scale_p * float(np.pi / np.sqrt(6)), loc_q, scale_q)  # type: ignore[arg-type, operator]
+    shift = (loc_p - loc_q) + EULER_GAMMA * scale_p  # the difference of locations is exact
+    deviation = scale_p * float(np.pi / np.sqrt(6))
+    return negentropy + normal_formula(shift, deviation, jnp.zeros_like(shift), scale_q)
 
 
 @kernel(rate_p=positive, loc_q=real, scale_q=positive)

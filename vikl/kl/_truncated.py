@@ -11,7 +11,7 @@ from .._typing import Array
 from . import _double as dd
 from ._kernel import Value, extended, kernel, positive, real
 from ._location_scale import ordered
-from ._quadrature import gauss_legendre, log_sum_exp, nodes_divergence
+from ._quadrature import gauss_legendre, log_sum_exp, mean_under, nodes_divergence
 from ._stable import horner, is_wide
 
 
@@ -216,7 +216,9 @@ def kumaraswamy_beta(
     direct = log_rest - _log1m_exp(jnp.where(small, -1.0, log_x))
     gap = jnp.where(small, jnp.log1p(jnp.where(small, rise, 0.0)), direct)
     g = (a_ - alpha_) * log_x + (b_ - beta_) * log_rest + (beta_ - 1.0) * gap
-    close = (alpha < 2.5 * a) & (a < 2.5 * alpha) & (beta < 2.0 * b) & (b < 1.8 * beta)
     weights = jnp.broadcast_to(log_weight, g.shape)
     constant = _kumaraswamy_constant(a, b, alpha, beta)
+    # p's nodes cover q where its ends are as heavy and the two overlap
+    close = (alpha < 2.5 * a) & (a < 2.5 * alpha) & (beta < 2.0 * b) & (b < 1.8 * beta)
+    close = close & (jax.lax.stop_gradient(mean_under(weights, g) + constant) < 0.5)
     return nodes_divergence(weights, weights - g, g, close, constant)
