@@ -39,7 +39,8 @@ def data(seed=0):
     """Return 1497 images and labels to learn from and 300 to test on, pixels from 0 to 1."""
     digits: Any = load_digits()
     order = np.random.default_rng(seed).permutation(len(digits.target))
-    x, y = np.float32(digits.data[order] / 16), np.int32(digits.target[order])
+    x = np.asarray(digits.data[order] / 16, np.float32)
+    y = np.asarray(digits.target[order], np.int32)
     return (x[:1497], y[:1497]), (x[1497:], y[1497:])
 
 

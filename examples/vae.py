@@ -120,7 +120,7 @@ def main(argv: list[str] | None = None) -> None:
     models = {f"{latents} latents, {name}": model for name, (model, _) in runs.items()}
     if not quick:
         steps = 15 * num_epochs
-        schedules = {
+        schedules: dict[str, Any] = {
             "beta": optax.linear_schedule(0.0, 1.0, steps // 10),
             "free_bits": optax.linear_schedule(0.5, 0.0, steps // 2),
         }

@@ -169,6 +169,7 @@ def test_it_may_be_a_block_among_others():
         target, q, ReverseKL(Pathwise(), num_samples=8), optax.sgd(0.05),
         key=jax.random.key(0), num_steps=200, progress=False,
     )  # fmt: skip
-    np.testing.assert_allclose(post.family.parts[0].distribution.loc, 1.0, atol=0.1)
+    fitted: Any = post.family
+    np.testing.assert_allclose(fitted.parts[0].distribution.loc, 1.0, atol=0.1)
     with pytest.raises(TypeError, match="`parts` should be an instance of a family"):
         Blocks((MeanFieldNormal,))

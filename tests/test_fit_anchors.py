@@ -1,5 +1,7 @@
 """Fits whose answers stand in textbooks: anchors B1, B2, C1, C3, C5 and C10."""
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -120,7 +122,8 @@ def test_factorised_mean_and_precision_give_the_unbiased_variance():
         optax.adam(optax.cosine_decay_schedule(0.05, 1500)), key=jax.random.key(0),
         num_steps=1500, progress=False,
     )  # fmt: skip
-    normal, gamma = post.family.parts
+    fitted: Any = post.family
+    normal, gamma = fitted.parts
     rate = jnp.exp(gamma.log_concentration - gamma.log_mean)
     assert float(jnp.exp(gamma.log_concentration)[0]) == pytest.approx(4.0, rel=2e-2)
     assert float(jnp.exp(-gamma.log_mean)[0]) == pytest.approx(1.465714286, rel=1e-2)
