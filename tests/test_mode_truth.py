@@ -273,7 +273,7 @@ def test_the_best_normal_of_a_banana(name, float64):
     make, times, middle, variances, value = BANANA[name]
     scale = jnp.sqrt(jnp.array(variances))
     q = FullRankNormal.init(jnp.array([0.0, middle]), scale)
-    objective = make(Quadrature(-20.0, 30.0, 201))
+    objective = make(Quadrature(-20.0, 48.0, 273))
     target = Target.from_density(banana, jnp.zeros(2))
     loss, gradient = eqx.filter_jit(
         eqx.filter_value_and_grad(lambda q: objective(q, target, jax.random.key(0))[0])
