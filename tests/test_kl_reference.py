@@ -212,7 +212,10 @@ SCALARS = [
 ROUGH = {"Beta-Beta": 0.05, "Kumaraswamy-Beta": 0.03, "Weibull-Gamma": 0.02}
 
 
-@pytest.mark.skipif("VIKL_SLOW" not in os.environ, reason="set VIKL_SLOW=1: 6,000 rows a pair")
+@pytest.mark.skipif(
+    "VIKL_SLOW" not in os.environ and os.environ.get("VIKL_CODEGEN") != "full",
+    reason="set VIKL_SLOW=1 or VIKL_CODEGEN=full: 6,000 rows a pair",
+)
 @pytest.mark.parametrize("pair", SCALARS)
 def test_grid(pair):
     """Random rows of a grid in float32, beside float64: a share may lose a digit, none all."""
