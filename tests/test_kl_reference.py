@@ -2,7 +2,7 @@
 
 One compiled program per pair and precision: its rows of tests/kl_reference.json are one batch.
 Values within 1e-6 in float32 and 1e-12 in float64, the bar of the room; slopes within 1e-4 (2e-4 at
-extreme scales), nearly all within 1e-5.
+extreme scales where programs are hardly optimized), nearly all within 1e-5.
 """
 
 import functools
@@ -27,6 +27,7 @@ pytestmark = pytest.mark.usefixtures("standard_promotion")  # numpyro's own code
 
 ROWS = json.loads(pathlib.Path(__file__).with_name("kl_reference.json").read_text())
 CASES = os.environ.get("VIKL_KL_CASES")
+QUICK = os.environ.get("VIKL_CODEGEN", "quick") == "quick"
 PAIRS = list(dict.fromkeys(row["pair"] for row in ROWS))
 KINKS = {f"{cls.__name__}-{cls.__name__}" for cls in KINKED}
 
@@ -85,7 +86,7 @@ def test_float32(pair):
         if "slopes" in row:
             error = slope_error(slopes, row, i)
             SLOPE_ERRORS.append(error)
-            bar = 2e-4 if row["tag"] == "extreme_scale" else 1e-4
+            bar = 2e-4 if QUICK and row["tag"] == "extreme_scale" else 1e-4
             assert error < bar, (row, jax.tree.map(lambda m, i=i: m[i], slopes))
 
 
