@@ -383,16 +383,20 @@ class Automatic:
         return AutomaticFit(family, ending, history, self.evaluate.num_gradients, starts)
 
     def _compared_with(self, answer: Moments) -> list[Start]:
-        """Return the starts, with how far the fits of their own lie from the answer."""
-        own = {
-            id(start): dataclasses.replace(
-                start,
-                elbo=float(fit.elbo),
-                elbo_std_error=float(fit.elbo_std_error),
-                divergence=_symmetric_kl(fit.moments, answer),
-            )
-            for start, fit in self.fits
-        }
+        """Return the starts, with how far the fits of their own lie from the answer.
+
+        A look of a few rounds that has not settled says nothing, unless it is elsewhere.
+        """
+        own = {}
+        for start, fit in self.fits:
+            divergence = _symmetric_kl(fit.moments, answer)
+            if np.isfinite(divergence) and (fit.converged or _apart(fit.moments, answer)):
+                own[id(start)] = dataclasses.replace(
+                    start,
+                    elbo=float(fit.elbo),
+                    elbo_std_error=float(fit.elbo_std_error),
+                    divergence=divergence,
+                )
         return [own.get(id(start), start) for start in self.starts]
 
     def _ending(self, best: Ascent) -> Ending:

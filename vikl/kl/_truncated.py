@@ -139,7 +139,7 @@ _BERNOULLI = (
 
 
 def _bernoulli_function(u: Array) -> Array:
-    """U / expm1(u) for u >= 0: 1 at 0, with slopes that neither cancel nor overflow there."""
+    """Return u / expm1(u) for u >= 0, 1 at 0; its slopes neither cancel nor overflow there."""
     small = u < 1.0
     near = jnp.where(small, u, 0.0)
     series = 1.0 - 0.5 * near + near**2 * horner(_BERNOULLI[: 11 if is_wide(u) else 5], near**2)
