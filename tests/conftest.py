@@ -23,7 +23,7 @@ _SETTINGS = {
     # Compiling is most of what a test of JAX costs, and the second run need not pay it again.
     # Writers rename into place, so the workers of xdist may share the folder.
     "JAX_COMPILATION_CACHE_DIR": str(_ROOT / ".jax_cache"),
-    "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0.1",
+    "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
     "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "0",
     "MPLBACKEND": "Agg",
 }

@@ -284,6 +284,31 @@ def test_the_best_normal_of_a_banana(name, float64):
     np.testing.assert_allclose(slopes, 0.0, atol=1e-6)
 
 
+#: the same four by draws, from proposals as wide as the banana
+BY_DRAWS = {
+    "forward_kl": lambda wide: ForwardKL(None, wide, 1024),
+    "reverse_kl": lambda wide: ReverseKL(num_samples=64),
+    "js": lambda wide: JensenShannon(estimator=DefensiveMixture(wide), num_samples=512),
+    "alpha_half": lambda wide: SquaredHellinger(DefensiveMixture(wide), num_samples=512),
+}
+
+
+@pytest.mark.parametrize("family", [MeanFieldNormal, FullRankNormal])
+@pytest.mark.parametrize("name", BY_DRAWS)
+def test_stochastic_fits_of_the_banana_reach_the_best_normal(name, family):
+    wide = FullRankNormal.init(jnp.array([0.0, 2.0]), jnp.array([2.5, 4.0]))
+    start = family.init(jnp.array([0.5, 0.5]), jnp.array([1.2, 1.5]))
+    posterior = vikl.fit(
+        Target.from_density(banana, jnp.zeros(2)), start, BY_DRAWS[name](wide),
+        optax.adam(optax.cosine_decay_schedule(0.03, 2000)), key=jax.random.key(2), num_steps=2000,
+    )  # fmt: skip
+    _, _, middle, variances, _ = BANANA[name]
+    np.testing.assert_allclose(posterior.mean, [0.0, middle], atol=2e-2)
+    np.testing.assert_allclose(posterior.std, np.sqrt(variances), atol=2e-2)
+    np.testing.assert_allclose(posterior.cov[0, 1], 0.0, atol=5e-2)
+    assert posterior.status in ("converged", "budget spent")
+
+
 def conjugate(z):
     """Log joint of z ~ N(0, 1), x | z ~ N(z, 1) at x = 1."""
     return -0.5 * z**2 - 0.5 * (1.0 - z) ** 2 - jnp.log(2 * jnp.pi)

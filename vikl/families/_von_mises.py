@@ -1,5 +1,6 @@
 """Von Mises distributions of angles."""
 
+import functools
 from typing import Any, ClassVar
 
 import jax
@@ -14,7 +15,6 @@ from ..kl._registry import register_kl
 from ..kl._stable import horner
 from ._base import Family, check_loc, check_scale, supports
 
-_NODES, _WEIGHTS = np.polynomial.legendre.leggauss(48)
 _LARGE = 100.0
 _REACH = 100.0  # the integrand of a slope has gone where κ t² exceeds that of the draw by so much
 
@@ -134,13 +134,19 @@ def _slope(offset: Vector, kappa: Vector) -> Vector:
     """
     start = jnp.abs(offset)
     end = jnp.minimum(np.pi, jnp.sqrt(start * start + _REACH / kappa))
-    nodes, weights = (jnp.asarray(v, kappa.dtype)[:, None] for v in (_NODES, _WEIGHTS))
+    nodes, weights = (jnp.asarray(v, kappa.dtype)[:, None] for v in _rule())
     t = start[None] + (end - start)[None] * (0.5 * (nodes + 1))
     # cos t − cos θ and cos t − I₁/I₀ by differences that are exact near 0
     fall = -2 * jnp.sin(0.5 * (t + start[None])) * jnp.sin(0.5 * (t - start[None]))
     half = jnp.sin(0.5 * t)
     terms = (_shortfall(kappa)[None] - 2 * half * half) * jnp.exp(kappa[None] * fall)
     return jnp.sign(offset) * 0.5 * (end - start) * jnp.sum(weights * terms, axis=0)
+
+
+@functools.cache
+def _rule() -> tuple[np.ndarray, np.ndarray]:
+    """Return the nodes and weights of Gauss and Legendre, when first asked for."""
+    return np.polynomial.legendre.leggauss(48)
 
 
 def _shortfall(kappa: Vector) -> Vector:
