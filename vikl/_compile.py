@@ -10,6 +10,7 @@ user's own functions by identity, because what they read from their surroundings
 import contextlib
 import contextvars
 import functools
+import math
 import time
 import types
 import weakref
@@ -35,6 +36,13 @@ _CONFIG = (
     "jax_debug_nans",
     "jax_default_device",
 )
+#: of the compiler, for programs that it need not optimize; the fusion emitters that may be left
+#: out are those of these versions, and others refuse the flag
+_LITTLE: dict[str, Any] = {"xla_backend_optimization_level": 1} | (
+    {"xla_cpu_use_fusion_emitters": False}
+    if jax.lib.__version__.startswith(("0.9.", "0.10."))
+    else {}
+)
 _PROGRAMS: weakref.WeakSet = weakref.WeakSet()
 _RECORD: contextvars.ContextVar = contextvars.ContextVar("vikl_compile_record", default=None)
 
@@ -58,13 +66,14 @@ def record_compiles() -> Iterator[CompileRecord]:
         _RECORD.reset(token)
 
 
-def compile_once(fn: Callable) -> "Program":
+def compile_once(fn: Callable, *, optimize: bool = True) -> "Program":
     """Compile `fn` once for each shape of its arrays and each value of everything else.
 
     Array leaves of the arguments are traced; all other leaves are static. `fn` returns arrays
-    (and static leaves, which come back as they were traced).
+    (and static leaves, which come back as they were traced). Without `optimize` a CPU's compiler
+    leaves out what takes half its time and gains hardly anything on a program of a few loops.
     """
-    return Program(fn)
+    return Program(fn, optimize)
 
 
 def forget_compiled() -> None:
@@ -76,9 +85,9 @@ def forget_compiled() -> None:
 class Program:
     """A function and its compiled versions."""
 
-    def __init__(self, fn: Callable):
+    def __init__(self, fn: Callable, optimize: bool = True):
         functools.update_wrapper(self, fn)
-        self.fn = fn
+        self.fn, self.options = fn, None if optimize else _LITTLE
         self.cache: OrderedDict = OrderedDict()
         _PROGRAMS.add(self)
 
@@ -104,7 +113,7 @@ class Program:
         )
         version = self.cache.get(key)
         if version is None:
-            version = self.cache[key] = _Version(self.fn, treedef, leaves)
+            version = self.cache[key] = _Version(self.fn, treedef, leaves, self.options)
             if len(self.cache) > _CAPACITY:
                 self.cache.popitem(last=False)
         self.cache.move_to_end(key)
@@ -114,7 +123,7 @@ class Program:
 class _Version:
     """One compiled version of a function."""
 
-    def __init__(self, fn: Callable, treedef: Any, leaves: list):
+    def __init__(self, fn: Callable, treedef: Any, leaves: list, options: dict | None):
         is_array = [eqx.is_array(v) for v in leaves]
         static = [None if flag else v for flag, v in zip(is_array, leaves)]
 
@@ -129,7 +138,9 @@ class _Version:
         self._structure: Any = None
         self._rest: list = []
         started = time.perf_counter()
-        self._compiled = jax.jit(flat).lower([v for v in leaves if eqx.is_array(v)]).compile()
+        traced = jax.jit(flat).trace([v for v in leaves if eqx.is_array(v)])
+        self.work = work_of(traced.jaxpr)
+        self._compiled = traced.lower().compile(options if jax.default_backend() == "cpu" else None)
         record = _RECORD.get()
         if record is not None:
             record.count += 1
@@ -141,6 +152,25 @@ class _Version:
         given = iter(values)
         full = [next(given) if v is _HOLE else v for v in self._rest]
         return jax.tree.unflatten(self._structure, full)
+
+
+def work_of(jaxpr: Any) -> float:
+    """Return how many numbers a program computes, loops of known length counted in full."""
+    jaxpr = getattr(jaxpr, "jaxpr", jaxpr)
+    total = 0.0
+    for eqn in jaxpr.eqns:
+        parts = jax.tree.leaves(list(eqn.params.values()), is_leaf=_is_jaxpr)
+        inner = sum(work_of(part) for part in parts if _is_jaxpr(part))
+        size = float(sum(math.prod(getattr(v.aval, "shape", ())) for v in eqn.outvars))
+        if eqn.primitive.name == "dot_general":
+            (contracted, _), _ = eqn.params["dimension_numbers"]
+            size *= math.prod(eqn.invars[0].aval.shape[axis] for axis in contracted)
+        total += inner * eqn.params.get("length", 1) if inner else size
+    return total
+
+
+def _is_jaxpr(value: Any) -> bool:
+    return hasattr(getattr(value, "jaxpr", value), "eqns")
 
 
 def _jit_is_off() -> bool:

@@ -1,6 +1,9 @@
 """The target's batched value and gradient, compiled once, counted honestly."""
 
+import functools
+
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from .._compile import compile_once
@@ -8,25 +11,42 @@ from .._typing import Array
 from ..target import Target
 from ._journal import Journal, ask
 
+_LIGHT = 1e7  # operations on a group; above, a wide batch is worth a program of its own
 
-@compile_once
+
+@functools.partial(compile_once, optimize=False)
 def _values_and_gradients(target: Target, x: Array) -> tuple[Array, Array]:
     return jax.vmap(jax.value_and_grad(target.log_density))(x)
 
 
-class Evaluator:
-    """Log density and gradient of rows of points, in batches of a few fixed sizes.
+@functools.partial(compile_once, optimize=False)
+def _by_groups(target: Target, size: int, x: Array, count: Array) -> tuple[Array, Array]:
+    """Evaluate the first `count` groups of `size` rows of x; the others come back as zeros."""
+    value_and_grad = jax.vmap(jax.value_and_grad(target.log_density))
 
-    Fixed sizes, so that at most `len(sizes)` programs are ever compiled, the largest that fits
-    first; rows added to fill the last batch are evaluated too, and therefore counted in
-    `num_gradients`. Results are float64: the
-    model runs in the target's own precision, the small linear algebra around it does not lose
-    more.
+    def evaluate(i: Array, found: tuple[Array, Array]) -> tuple[Array, Array]:
+        new = value_and_grad(jax.lax.dynamic_slice_in_dim(x, size * i, size))
+        put = jax.lax.dynamic_update_slice_in_dim
+        return put(found[0], new[0], size * i, 0), put(found[1], new[1], size * i, 0)
+
+    return jax.lax.fori_loop(0, count, evaluate, (jnp.zeros_like(x[:, 0]), jnp.zeros_like(x)))
+
+
+class Evaluator:
+    """Log density and gradient of rows of points, in batches of one or two fixed sizes.
+
+    On a CPU two sizes share one program, which takes groups of the smaller one after another:
+    compiling is what a cold process waits for, and that costs little unless the target is heavy. A
+    heavy one, and an accelerator, which wants wide batches, get a program for each size. Rows
+    added to fill the last group are evaluated too, and therefore counted in `num_gradients`.
+    Results are float64: the model runs in the target's own precision, the small linear algebra
+    around it does not lose more.
     """
 
     def __init__(self, target: Target, sizes: tuple[int, ...], journal: Journal | None = None):
         self.target, self.journal = target, journal
-        self.sizes = tuple(sorted(set(sizes)))
+        self.small, self.large = min(sizes), max(sizes)
+        self.grouped = self.small < self.large and jax.default_backend() == "cpu"
         self.num_gradients = 0
 
     def __call__(self, points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -34,20 +54,35 @@ class Evaluator:
         values, gradients, start = [], [], 0
         while start < len(points):
             left = len(points) - start
-            size = max((s for s in self.sizes if s <= left), default=self.sizes[0])
+            size = self.large if left >= self.large else self.small
+            if self.grouped and left < self.large:
+                size = self._whole_groups(left)
             value, gradient = self._batch(points[start : start + size], size)
             values.append(value)
             gradients.append(gradient)
             start += size
         return np.concatenate(values), np.concatenate(gradients)
 
+    def _whole_groups(self, rows: int) -> int:
+        return -(-rows // self.small) * self.small
+
     def _batch(self, rows: np.ndarray, size: int) -> tuple[np.ndarray, np.ndarray]:
-        padded = np.concatenate([rows, np.repeat(rows[-1:], size - len(rows), axis=0)])
+        n = len(rows)
+        padded = np.concatenate([rows, np.repeat(rows[-1:], size - n, axis=0)])
         with np.errstate(over="ignore"):  # a runaway point becomes inf, and is judged as such
             padded = padded.astype(self.target.dtype)
-        value, gradient = ask(
-            self.journal, [padded], lambda: _values_and_gradients(self.target, padded)
-        )
+        value, gradient = ask(self.journal, [padded], lambda: self._run(padded))
         self.num_gradients += size
-        n = len(rows)
         return np.asarray(value, np.float64)[:n], np.asarray(gradient, np.float64)[:n]
+
+    def _run(self, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        n, found = len(rows), None
+        if self.grouped:
+            x = np.empty((self._whole_groups(self.large), rows.shape[1]), rows.dtype)
+            x[:n], x[n:] = rows, rows[-1]
+            args = self.target, self.small, x, np.array(-(-n // self.small), np.int32)
+            program = _by_groups.prepare(*args)
+            if n < self.large or getattr(program, "work", 0.0) < _LIGHT:
+                found = program(*args)
+        values, gradients = found or _values_and_gradients(self.target, rows)
+        return np.asarray(values)[:n], np.asarray(gradients)[:n]

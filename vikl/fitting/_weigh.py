@@ -1,5 +1,6 @@
 """Weighted draws of a fitted normal, by NumPy: in a cold process each program costs a while."""
 
+import functools
 from typing import Any
 
 import jax
@@ -15,7 +16,7 @@ _BATCH = 64
 _LOG_2PI = float(np.log(2 * np.pi))
 
 
-@compile_once
+@functools.partial(compile_once, optimize=False)
 def _values(target: Target, x: Array) -> Array:
     return jax.lax.map(target.log_density, x, batch_size=_BATCH)
 
