@@ -40,7 +40,7 @@ _CONFIG = (
 #: out are those of these versions, and others refuse the flag
 _LITTLE: dict[str, Any] = {"xla_backend_optimization_level": 1} | (
     {"xla_cpu_use_fusion_emitters": False}
-    if jax.lib.__version__.startswith(("0.9.", "0.10."))
+    if jax.__version__.startswith(("0.9.", "0.10."))
     else {}
 )
 _PROGRAMS: weakref.WeakSet = weakref.WeakSet()
@@ -66,14 +66,22 @@ def record_compiles() -> Iterator[CompileRecord]:
         _RECORD.reset(token)
 
 
-def compile_once(fn: Callable, *, optimize: bool = True) -> "Program":
+def compile_once(fn: Callable) -> "Program":
     """Compile `fn` once for each shape of its arrays and each value of everything else.
 
     Array leaves of the arguments are traced; all other leaves are static. `fn` returns arrays
-    (and static leaves, which come back as they were traced). Without `optimize` a CPU's compiler
-    leaves out what takes half its time and gains hardly anything on a program of a few loops.
+    (and static leaves, which come back as they were traced).
     """
-    return Program(fn, optimize)
+    return Program(fn)
+
+
+def compile_lightly(fn: Callable) -> "Program":
+    """Compile `fn` once, where compiling costs more than running.
+
+    A CPU's compiler then leaves out what takes half its time. Most programs run as fast without
+    it; a loop of thousands of steps may not, and is for `compile_once`.
+    """
+    return Program(fn, optimize=False)
 
 
 def forget_compiled() -> None:

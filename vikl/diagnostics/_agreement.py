@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Float
 from numpy import ndarray
 
-from .._compile import compile_once
+from .._compile import compile_lightly
 from .._typing import Array
 from ..families import Family
 from ..kl._registry import kl_divergence
@@ -101,7 +101,7 @@ def stationarity(history: Mapping[str, Any]) -> Stationarity:
     )  # fmt: skip
 
 
-@compile_once
+@compile_lightly
 def _kl(p: Any, q: Any) -> Array:
     return kl_divergence(p, q)
 

@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Float
 from numpy import ndarray
 
-from .._compile import compile_once
+from .._compile import compile_lightly
 from .._doors import require
 from .._typing import Array, PRNGKey
 from ..families import Family, from_noise
@@ -118,7 +118,7 @@ def mcmc_probe(
     )  # fmt: skip
 
 
-@compile_once
+@compile_lightly
 def _run(target: Any, frame: Any, key: Any, starts: Any, num_steps: int) -> tuple[Array, ...]:
     sampler = require("blackjax").nuts
     dim, dtype = starts.shape[1], starts.dtype

@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Float
 from numpy import ndarray
 
-from .._compile import compile_once
+from .._compile import compile_lightly
 from .._typing import Array
 from ..families import Family, FullRankNormal, MeanFieldNormal, cov, from_noise, mean, std
 from ._weighted import WeightedDraws
@@ -90,7 +90,7 @@ def log_densities(
     return x, log_p, log_q
 
 
-@compile_once
+@compile_lightly
 def _log_densities(target: Any, family: Any, frame: Any, z: Any) -> tuple[Array, Array, Array]:
     def one(z):
         x = from_noise(frame, z)
@@ -99,7 +99,7 @@ def _log_densities(target: Any, family: Any, frame: Any, z: Any) -> tuple[Array,
     return jax.lax.map(one, z, batch_size=_BATCH)
 
 
-@compile_once
+@compile_lightly
 def value_and_grad(target: Any, frame: Any, z: Any) -> tuple[Array, Array]:
     """Return log p (n,) and its gradient (n, dim) in whitened coordinates, at points `z`."""
     return jax.vmap(jax.value_and_grad(lambda z: target.log_density(from_noise(frame, z))))(z)

@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Float
 from numpy import ndarray
 
-from .._compile import compile_once
+from .._compile import compile_lightly
 from .._typing import Array, PRNGKey
 from ..families import MeanFieldNormal, from_noise
 from ._weighted import check_count, check_dims, seed_of
@@ -69,7 +69,7 @@ def linear_response_cov(
         return np.full((family.dim, family.dim), np.nan)
 
 
-@compile_once
+@compile_lightly
 def _elbo_hessian(target: Any, family: Any, noise: Any) -> Array:
     def elbo(parameters: Array) -> Array:
         loc, log_scale = jnp.split(parameters, 2)

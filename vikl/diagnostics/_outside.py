@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Float
 from numpy import ndarray
 
-from .._compile import compile_once
+from .._compile import compile_lightly
 from .._typing import Array
 from ..families import Family, from_noise
 from ._frame import CHUNK, Frame, log_densities, log_volume
@@ -140,7 +140,7 @@ def _share(log_ratios: ndarray, log_evidence_inside: float) -> tuple[float, floa
     return share, share * (1 - share) * error
 
 
-@compile_once
+@compile_lightly
 def _curvature(target: Any, frame: Any, z: Any) -> tuple[Array, Array, Array]:
     log_density = lambda z: target.log_density(from_noise(frame, z))
     gradient = jax.grad(log_density)

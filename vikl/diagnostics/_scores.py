@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Float
 from numpy import ndarray
 
-from .._compile import compile_once
+from .._compile import compile_lightly
 from .._typing import Array, PRNGKey
 from ..families import Family, FullRankNormal, MeanFieldNormal
 from ._frame import CHUNK_GRADIENTS, Frame, frame_of, value_and_grad, whiten
@@ -128,6 +128,6 @@ def _of_draws(family: Any, frame: Frame, weighted: WeightedDraws) -> tuple[ndarr
     return z, slope @ np.asarray(frame.scale_tril, np.float64)
 
 
-@compile_once
+@compile_lightly
 def _gradients(family: Any, x: Any) -> Array:
     return jax.vmap(jax.grad(family.log_prob))(x)

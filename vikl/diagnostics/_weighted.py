@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Float, Int
 from numpy import ndarray
 
-from .._compile import compile_once
+from .._compile import compile_lightly
 from .._memory import check_memory
 from .._typing import Array, PRNGKey
 from ..families import Family
@@ -199,7 +199,7 @@ def draw_weighted(
     return WeightedDraws(x, log_p, log_q)
 
 
-@compile_once
+@compile_lightly
 def _draw(target: Any, family: Any, key: Any, num_draws: int) -> tuple[Array, Array, Array]:
     def one(i):
         x, log_q = family.sample_and_log_prob(jax.random.fold_in(key, i))
@@ -247,7 +247,7 @@ def resample(weighted: WeightedDraws, key: PRNGKey, num_draws: int) -> Int[ndarr
     return rng.permutation(np.minimum(indices, len(weights) - 1))
 
 
-@compile_once
+@compile_lightly
 def _seed(key: Any) -> Array:
     return jax.random.bits(key, (4,), jnp.uint32)
 

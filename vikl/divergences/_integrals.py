@@ -7,7 +7,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from vikl._compile import compile_once
+from vikl._compile import compile_lightly
 from vikl._typing import Array, Float
 from vikl.divergences import _finite, _quadrature
 from vikl.divergences import _generators as generators
@@ -33,7 +33,7 @@ def _evaluate(two: Pair, generator: Generator) -> Array | None:
     return None
 
 
-@compile_once
+@compile_lightly
 def _compiled_parts(two: Pair, parts: tuple[Any, ...]) -> Array | None:
     return _evaluate(two, Generator("", *parts))
 

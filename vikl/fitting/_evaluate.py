@@ -1,12 +1,10 @@
 """The target's batched value and gradient, compiled once, counted honestly."""
 
-import functools
-
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from .._compile import compile_once
+from .._compile import compile_lightly
 from .._typing import Array
 from ..target import Target
 from ._journal import Journal, ask
@@ -14,12 +12,12 @@ from ._journal import Journal, ask
 _LIGHT = 1e7  # operations on a group; above, a wide batch is worth a program of its own
 
 
-@functools.partial(compile_once, optimize=False)
+@compile_lightly
 def _values_and_gradients(target: Target, x: Array) -> tuple[Array, Array]:
     return jax.vmap(jax.value_and_grad(target.log_density))(x)
 
 
-@functools.partial(compile_once, optimize=False)
+@compile_lightly
 def _by_groups(target: Target, size: int, x: Array, count: Array) -> tuple[Array, Array]:
     """Evaluate the first `count` groups of `size` rows of x; the others come back as zeros."""
     value_and_grad = jax.vmap(jax.value_and_grad(target.log_density))

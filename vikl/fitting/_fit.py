@@ -12,7 +12,7 @@ import jax
 import numpy as np
 import optax
 
-from .._compile import compile_once, record_compiles
+from .._compile import compile_lightly, record_compiles
 from .._typing import PRNGKey, PyTree
 from ..diagnostics import WeightedDraws
 from ..diagnostics._iterates import settle
@@ -238,7 +238,7 @@ def _same(a: Any, b: Any) -> bool:
     )
 
 
-@compile_once
+@compile_lightly
 def _two_keys(key: PRNGKey) -> tuple[PRNGKey, PRNGKey]:
     first, second = jax.random.split(key)
     return first, second

@@ -17,7 +17,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from .._compile import compile_once
+from .._compile import compile_lightly
 from .._files import CheckpointError, load_tree, save_tree
 from .._typing import PRNGKey, PyTree
 from ..diagnostics._iterates import Iterates
@@ -47,7 +47,7 @@ class Run:
     kept: Kept = dataclasses.field(default_factory=Kept)
 
 
-@compile_once
+@compile_lightly
 def _initial(
     algorithm: StochasticGradient, family: Any, target: Target, key: PRNGKey
 ) -> GradientState:

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from .. import diagnostics, interop, plots
-from .._compile import compile_once
+from .._compile import compile_lightly
 from .._files import save_tree
 from .._typing import Array, Float, PRNGKey, PyTree, Scalar
 from ..diagnostics import WeightedDraws
@@ -29,12 +29,12 @@ from ._summary import Summary, summarize
 _SUMMARY_NUMBERS = 4_000_000  # draws times parameters, at most, behind a summary
 
 
-@compile_once
+@compile_lightly
 def _sample(target: Target, family: Family, keys: Array) -> PyTree:
     return jax.vmap(lambda key: target.constrain(family.sample_and_log_prob(key)[0]))(keys)
 
 
-@compile_once
+@compile_lightly
 def _constrain(target: Target, x: Array) -> PyTree:
     return jax.vmap(target.constrain)(x)
 

@@ -1,12 +1,11 @@
 """Weighted draws of a fitted normal, by NumPy: in a cold process each program costs a while."""
 
-import functools
 from typing import Any
 
 import jax
 import numpy as np
 
-from .._compile import compile_once
+from .._compile import compile_lightly
 from .._typing import Array, PRNGKey
 from ..diagnostics import WeightedDraws, draw_weighted
 from ..families import FullRankNormal, MeanFieldNormal
@@ -16,7 +15,7 @@ _BATCH = 64
 _LOG_2PI = float(np.log(2 * np.pi))
 
 
-@functools.partial(compile_once, optimize=False)
+@compile_lightly
 def _values(target: Target, x: Array) -> Array:
     return jax.lax.map(target.log_density, x, batch_size=_BATCH)
 

@@ -3,13 +3,13 @@
 import jax
 import numpy as np
 
-from .._compile import compile_once
+from .._compile import compile_lightly
 from .._typing import Array
 from ..fitting._journal import Journal, ask
 from ..target import Target
 
 
-@compile_once
+@compile_lightly
 def _products(target: Target, x: Array, v: Array) -> Array:
     def product(x: Array, v: Array) -> Array:
         return jax.jvp(jax.grad(target.log_density), (x,), (v,))[1]

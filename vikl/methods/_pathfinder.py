@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from .._compile import compile_once
+from .._compile import compile_lightly
 from .._typing import Array
 from ..diagnostics import pareto_smooth
 from ..families import Family, FullRankNormal, NormalMixture
@@ -253,7 +253,7 @@ def log_densities(target: Target, x: np.ndarray, journal: Journal | None = None)
     return np.concatenate([np.asarray(values, np.float64) for values in found])[: len(x)]
 
 
-@compile_once
+@compile_lightly
 def _values(target: Target, x: Array) -> Array:
     return jax.vmap(target.log_density)(x)
 
