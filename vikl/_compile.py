@@ -39,9 +39,7 @@ _CONFIG = (
 #: of the compiler, for programs that it need not optimize; the fusion emitters that may be left
 #: out are those of these versions, and others refuse the flag
 _LITTLE: dict[str, Any] = {"xla_backend_optimization_level": 1} | (
-    {"xla_cpu_use_fusion_emitters": False}
-    if jax.__version__.startswith(("0.9.", "0.10."))
-    else {}
+    {"xla_cpu_use_fusion_emitters": False} if jax.__version__.startswith(("0.9.", "0.10.")) else {}
 )
 _PROGRAMS: weakref.WeakSet = weakref.WeakSet()
 _RECORD: contextvars.ContextVar = contextvars.ContextVar("vikl_compile_record", default=None)

@@ -195,7 +195,10 @@ class _Run:
         if self.framed and (rounds >= 2 * _FULL_STEPS or seen.gain < _FAR_NATS):
             self.framed = False
             return True  # look again, with draws that know their noise
-        if len(self.pool) or long or not clear:
+        far = seen.gain > _FAR_NATS * (1 + len(self.q.mean) / 8)  # the pool could not reach
+        if far and len(self.pool):
+            self.pool, self.pooled, self.next_solve = Pool(self.shape), None, 0.0
+        if (long or not clear or len(self.pool)) and not far:
             return False
         same = before is not None and overlap > 0.6 * np.sqrt(seen.gain * before.gain)
         self.speed = min(1.3 * self.speed, _FASTEST) if same else 1.0

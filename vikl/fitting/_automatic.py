@@ -14,10 +14,11 @@ import jax
 import numpy as np
 
 from .._typing import PRNGKey
+from ..diagnostics import WeightedDraws
 from ..families import Family, FullRankNormal, MeanFieldNormal
 from ..target import Target
 from ._arguments import check_start
-from ._ascend import FRAMED, Goal, ascend
+from ._ascend import FRAMED, Goal, Watch, ascend
 from ._ascent import Climb, Mode, climb, newton
 from ._callback import Snapshot, call_back
 from ._evaluate import Evaluator
@@ -33,11 +34,12 @@ _STARTS = 8
 _SPREAD = 2.0  # starts are uniform within this of the first, in unconstrained units (as in Stan)
 _FINE, _COARSE = 0.0008, 0.04  # nats of remaining bias and noise: aimed at, and settled for
 _GRADIENTS = 4800  # spent where the fine tolerance asks for them
-_ROUNDS_AT_LEAST = 32
+_ROUNDS_AT_LEAST = 40
 _WIDEST = 1e15  # a mode wider than this is flat: there is no curvature to trust
-_BROAD_ROUNDS = (3, 19)  # of a second opinion: to be near the first, and to be better
-_DOUBTFUL_ROUNDS = 8  # for a mode that no climb has reached
-_NEAR_NATS = 10.0  # and one for each parameter
+_PATIENCE = 8, 3.0  # rounds of a second opinion, and how much faster it may yet become
+_DOUBTFUL_ROUNDS = 4  # for a mode that no climb has reached
+_BROAD = (1.0, 0.3)  # sds of a second opinion's starts, unconstrained; the next if one is no better
+_RESERVE = 0.25  # of what is left, for the first opinion where the second stays behind
 _NEWTON_ROUNDS = (12, 5)  # for the first mode, and for each other
 _NEWTON_GRADIENTS = (600, 300)  # and no more than these, except for two rounds
 _NO_VALLEY = 0.5  # nats
@@ -87,7 +89,7 @@ class Automatic:
         target: Target,
         family: type[Family],
         key: PRNGKey,
-        judge: Callable[[Family], float],
+        judge: Callable[[Family], WeightedDraws] | None,
         *,
         num_starts: int | None = None,
         max_rounds: int | None = None,
@@ -171,20 +173,30 @@ class Automatic:
         return self._ascend(best.moments, self._most_of_it(), _COARSE)
 
     def _second_opinion(self, best: Ascent | None) -> Ascent:
-        """Try a broad start where there is no fit yet or where the weights say it is poor."""
+        """Try broad starts where there is no fit yet or where the weights say it is poor."""
         if best is not None and (self.stopped or self._efficiency(best) >= _POOR_EFFICIENCY):
             return best
         start = np.asarray(self.target.start, np.float64)
-        rounds = self._glance(_BROAD_ROUNDS[0])
-        broad = self._ascend(Moments(start, np.eye(len(start))), rounds, _COARSE)
-        near = best is None or broad.elbo > best.elbo - _NEAR_NATS - len(start)
-        if near and not broad.converged and not self.stopped:
-            broad = self._ascend(broad.moments, _BROAD_ROUNDS[1], _COARSE)
+        for width in _BROAD:
+            behind = None if best is None else self._behind(best)
+            broad = Moments(start, width * np.eye(len(start)))
+            broad = self._ascend(broad, None, _COARSE, watch=behind)
+            if self._better(broad, best):
+                return broad
+            best = best or broad
+            if self.stopped or self._rounds_left() < _PATIENCE[0]:
+                break
+        return best
+
+    def _better(self, broad: Ascent, best: Ascent | None) -> bool:
+        """Return whether a second opinion is kept, and take down what came of it."""
         if best is None or not np.isfinite(best.elbo):
             kept = best is None or bool(np.isfinite(broad.elbo))
+        elif not np.isfinite(broad.elbo):
+            kept = False
         else:
-            surely = [a.elbo - 2 * a.elbo_std_error for a in (broad, best)]
-            kept = bool(broad.elbo > best.elbo and surely[0] > surely[1])
+            # the same noise for both: an ELBO seen on the way may have been a lucky one
+            kept = bool(self._judged(broad).elbo > self._judged(best).elbo)
         if kept:
             # it may cover more than one of them, and is still short of what they hold together
             self.missed = self.mass > broad.elbo + np.log1p(np.exp(-_RIVAL_NATS))
@@ -193,7 +205,32 @@ class Automatic:
         note = "kept: higher ELBO" if kept else "not kept: lower ELBO"
         self.starts.append(Start("broad normal", np.nan, np.nan, note))
         self.fits.append((self.starts[-1], broad))
-        return broad if best is None or kept else best
+        return kept
+
+    def _behind(self, best: Ascent) -> Watch:
+        """Return what watches whether a second opinion can still overtake the first.
+
+        It is given up if it would come too late at three times the pace of its last half, and also
+        if the gap keeps shrinking by the same factor.
+        """
+        rounds, faster = _PATIENCE
+        used, highest = [self.evaluate.num_gradients], [-np.inf]
+        end = used[0] + (1 - _RESERVE) * self._rounds_left() * self.num_draws
+
+        def watch(q: Moments, now: int, seen: Round) -> bool:
+            used.append(now)
+            highest.append(max(highest[-1], seen.elbo))
+            if self.watch(q, now, seen):
+                return True
+            if len(used) <= rounds:
+                return False
+            half = len(used) // 2
+            then, gap = best.elbo - highest[half], best.elbo - highest[-1]
+            spans = max(end - now, 0.0) / (now - used[half])  # as long as that half, yet to come
+            late = gap > faster * spans * (then - gap)
+            return late and gap * (gap / then) ** spans > _RIVAL_NATS
+
+        return watch
 
     def _finish(self, best: Ascent) -> Ascent:
         """Spend what is left of the budget on what noise the fit still has."""
@@ -307,6 +344,7 @@ class Automatic:
         max_rounds: int | None = None,
         fine: float = _FINE,
         pool: Pool | None = None,
+        watch: Watch | None = None,
     ) -> Ascent:
         left = max(self._rounds_left(), 1)
         ascent = ascend(
@@ -318,7 +356,7 @@ class Automatic:
             shape=self.shape,
             pool=pool,
             first_count=self.evaluate.num_gradients,
-            watch=self.watch,
+            watch=watch or self.watch,
         )
         self.rounds += len(ascent.history)
         return ascent
@@ -332,6 +370,11 @@ class Automatic:
         return Moments(mode.x, np.diag(1 / np.sqrt(precision)))
 
     def _efficiency(self, fit: Ascent) -> float:
+        return 1.0 if self.judge is None else self._judged(fit).relative_ess
+
+    def _judged(self, fit: Ascent) -> WeightedDraws:
+        """Return fresh draws of a fit, weighed; the same noise for each."""
+        assert self.judge is not None
         return self.judge(self._family(fit.moments))
 
     def watch(self, q: Moments, used: int, seen: Round) -> bool:

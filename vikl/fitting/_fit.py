@@ -225,10 +225,6 @@ class _Judge:
             self.weighted = weigh(self.target, family, self.key, _DRAWS)
         return self.weighted
 
-    def efficiency(self, family: Family) -> float:
-        """Return the relative effective sample size."""
-        return self(family).relative_ess
-
 
 def _same(a: Any, b: Any) -> bool:
     """Whether two pytrees have equal leaves: by NumPy, which compiles nothing."""
@@ -253,7 +249,7 @@ def _fit_automatically(target: Target, family: Any, options: _Options) -> Poster
         target = eqx.tree_at(lambda t: t.start, target, start)
     try:
         found = Automatic(
-            target, kind, options.key, judge.efficiency,
+            target, kind, options.key, judge,
             num_starts=options.num_starts, max_rounds=options.num_steps,
             progress=options.progress, callback=options.callback, max_seconds=options.max_seconds,
             journal=options.journal,

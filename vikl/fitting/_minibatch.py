@@ -157,7 +157,7 @@ def _first_fit(target: Target, index: np.ndarray, weight: float, request: Reques
     kind = family if isinstance(family, type) else type(family)
     kind = kind if kind is MeanFieldNormal else FullRankNormal
     first = Automatic(
-        some, kind, request.key, lambda family: 1.0, num_starts=request.num_starts,
+        some, kind, request.key, None, num_starts=request.num_starts,
         progress=request.progress, callback=request.callback, max_seconds=request.max_seconds,
         journal=request.journal, fine=False,
     )  # fmt: skip

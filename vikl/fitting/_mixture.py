@@ -50,7 +50,7 @@ class MixtureClimb(Method):
     def run(self, target: Target, request: Request) -> Found:
         """Return the mixture, its ending, its record and the gradients it took."""
         auto = Automatic(
-            target, FullRankNormal, request.key, lambda family: 1.0,
+            target, FullRankNormal, request.key, None,
             num_starts=request.num_starts or _STARTS, progress=request.progress,
             callback=request.callback, max_seconds=request.max_seconds,
             journal=request.journal, spread=_SPREAD, most_modes=_MOST,

@@ -8,7 +8,8 @@ from ._status import Ending
 
 _FLAT = 0.05  # curvature, where 1 balances the entropy: hardly any pull back towards the mean
 _ENDLESS = 1e12  # nats no log density of real data reaches
-_RISE = 0.5  # nats of ELBO won, and of entropy lost, between the halves of the late rounds
+_RISE = 0.5  # nats of ELBO won, and of entropy lost, between thirds of the late rounds
+_STEADY = 0.7  # of the nats won between the thirds before
 
 
 def unsettled(
@@ -58,12 +59,13 @@ def _flattest(noise: np.ndarray, pull: np.ndarray) -> np.ndarray | None:
 
 
 def _shrinking(best: Ascent) -> bool:
-    """Whether the ELBO kept rising while q kept shrinking over the second half of the rounds."""
+    """Whether the ELBO kept rising while q kept shrinking over the second half of the rounds.
+
+    Kept: in the last third of them not by less than in the middle one, as on the way to an end.
+    """
     rows = [row for row in best.history[len(best.history) // 2 :] if np.isfinite(row.elbo)]
-    if len(rows) < 8:
+    if len(rows) < 9:
         return False
-    elbos, entropies = np.array([(row.elbo, row.entropy) for row in rows]).T
-    half = len(rows) // 2
-    gain = elbos[half:].mean() - elbos[:half].mean()
-    shrink = entropies[half:].mean() - entropies[:half].mean()
-    return bool(gain > _RISE and shrink < -_RISE)
+    thirds = np.array_split(np.array([(row.elbo, row.entropy) for row in rows]), 3)
+    (before, gain), (_, growth) = np.diff([part.mean(axis=0) for part in thirds], axis=0).T
+    return bool(gain > max(_RISE, _STEADY * before) and growth < -_RISE)
