@@ -25,6 +25,7 @@ _FAR_NATS = 1.0  # where the gain is more, they go on
 _WILD = 2.0  # growth of the gain over a step that was too long, whatever the ELBO says
 _FULL_STEPS_AT_LEAST = 2
 _SLOWEST, _FASTEST = 0.5, 2.5  # shorter steps where noisy, longer while they keep their way
+_CALMEST = 0.1  # where steps overshoot
 _WIDEST = 1e16  # as far as a flat target is followed
 _FLAT = 0.05  # whitened curvature of a direction that has no end: leaps would only hasten there
 _STRAIGHT = 2  # rounds that kept their way, before a leap
@@ -32,10 +33,13 @@ _FEWEST, _GROWTH = 4, 1.25  # rounds in a pool when it is first solved, and its 
 _SOLVED = 0.01  # of the tolerance: how far a pool is solved, which costs no gradients
 _GROUP = 8  # rounds whose draws are matched together in the pool
 FRAMED = 32  # dimensions from which on a round may be a single frame of directions
+_SURELY = 3  # rounds in a row that say the same
+_STALE = 3  # rounds without a better ELBO, after which frames are too noisy
 _AGREE = 8  # rounds that have a say in whether the pool is right
 _FAILURES = 10  # shorter and shorter steps in a row that did not improve the ELBO
 
 _SETTLED = "the predicted gain is below its noise"
+WIDENED = "q widened without end"
 Watch = Callable[[Moments, int, Round], bool]
 
 
@@ -122,6 +126,7 @@ class _Run:
         self.best: Moments | None = None
         self.best_round: Round | None = None
         self.failures, self.speed = 0, 1.0
+        self.stale, self.afar = 0, 0  # rounds since the best, and rounds in a row that are afar
         self.before: Round | None = None
         self.trail: list[Moments] = []  # where the steps that kept their way came from
         self.leap: Leap | None = None
@@ -151,7 +156,7 @@ class _Run:
                 if self._solve():
                     return self._result(True, _SETTLED)
         if self.used < last:
-            return self._result(False, "q widened without end")
+            return self._result(False, WIDENED)
         if len(self.pool):
             self._solve(last=True)
         pooled, coarse = self.pooled, self.goal.coarse
@@ -179,29 +184,35 @@ class _Run:
 
     def _advance(self, seen: Round) -> bool:
         """Step on from a round that is not worse, where it says clearly where to."""
+        self.stale += 1
         if self.best_round is None or seen.elbo > self.best_round.elbo:
-            self.best, self.best_round, self.failures = self.q, seen, 0
+            self.best, self.best_round, self.failures, self.stale = self.q, seen, 0, 0
         rounds, before, self.before = len(self.history) - 1, self.before, seen
         if before is None or seen.gain < before.gain:
             self.trust = min(2 * self.trust, self.widest)
         elif seen.gain > _WILD * before.gain:  # a higher ELBO, but a worse place to go on from
             self.trust = max(self.trust / 2, 1.0)
+            self.speed = max(self.speed / 2, _CALMEST)
         overlap = seen.overlap(before) if before is not None else 0.0
         # matched draws have less noise than their halves say, so at first it is ignored
         ignored = rounds < _FULL_STEPS_AT_LEAST or self.framed
         noise = 0.0 if ignored else seen.noise
         clear = seen.gain > max(self.goal.fine, self.doubt * noise)
         long = rounds >= _FULL_STEPS and seen.gain < _FAR_NATS
-        if self.framed and (rounds >= 2 * _FULL_STEPS or seen.gain < _FAR_NATS):
+        spent = rounds >= 2 * _FULL_STEPS or self.stale >= _STALE
+        if self.framed and (spent or seen.gain < _FAR_NATS):
             self.framed = False
             return True  # look again, with draws that know their noise
-        far = seen.gain > _FAR_NATS * (1 + len(self.q.mean) / 8)  # the pool could not reach
+        # not one round with a wild draw, but all of the last ones: further than a pool reaches
+        beyond = seen.gain > _FAR_NATS * (1 + len(self.q.mean) / 8)
+        self.afar = self.afar + 1 if beyond else 0
+        far = self.afar >= _SURELY
         if far and len(self.pool):
             self.pool, self.pooled, self.next_solve = Pool(self.shape), None, 0.0
         if (long or not clear or len(self.pool)) and not far:
             return False
         same = before is not None and overlap > 0.6 * np.sqrt(seen.gain * before.gain)
-        self.speed = min(1.3 * self.speed, _FASTEST) if same else 1.0
+        self.speed = min(1.3 * self.speed, _FASTEST if same else 1.0)
         rate = self.speed * max(1 - noise / seen.gain, _SLOWEST)
         self.trail = [*self.trail, self.q] if same else [self.q]
         new = self.shape.update(self.q, seen, rate, self.trust)

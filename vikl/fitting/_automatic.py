@@ -39,6 +39,7 @@ _WIDEST = 1e15  # a mode wider than this is flat: there is no curvature to trust
 _PATIENCE = 8, 3.0  # rounds of a second opinion, and how much faster it may yet become
 _DOUBTFUL_ROUNDS = 4  # for a mode that no climb has reached
 _BROAD = (1.0, 0.3)  # sds of a second opinion's starts, unconstrained; the next if one is no better
+_CLEARLY = 0.1  # nats by which the second opinion has to be better
 _RESERVE = 0.25  # of what is left, for the first opinion where the second stays behind
 _NEWTON_ROUNDS = (12, 5)  # for the first mode, and for each other
 _NEWTON_GRADIENTS = (600, 300)  # and no more than these, except for two rounds
@@ -121,6 +122,7 @@ class Automatic:
         self.missed = False  # a mode that deserves as much of q as the one that it covers
         self.mass = -np.inf  # the log of what distinct modes hold together, at least
         self.peaked = True  # whether some climb reached a mode
+        self.highest: np.ndarray | None = None  # where the best one ended
         self.starts: list[Start] = []
         self.led: dict[int, Start] = {}  # the start that led to a mode, by the mode's id
         self.fits: list[tuple[Start, Ascent]] = []  # of starts that had one of their own
@@ -148,6 +150,8 @@ class Automatic:
     def _from_modes(self) -> Ascent | None:
         climbs = climb(self.evaluate, self.start_points(), self.precision)
         self.peaked = any(one.done == "converged" for one in climbs)
+        ends = [one for one in climbs if np.isfinite(one.value) and one.done != "unbounded"]
+        self.highest = max(ends, key=lambda one: one.value).x if ends else None
         self._tell("climbing")
         modes = self.modes(climbs)
         if not modes:
@@ -177,10 +181,14 @@ class Automatic:
         if best is not None and (self.stopped or self._efficiency(best) >= _POOR_EFFICIENCY):
             return best
         start = np.asarray(self.target.start, np.float64)
-        for width in _BROAD:
-            behind = None if best is None else self._behind(best)
-            broad = Moments(start, width * np.eye(len(start)))
-            broad = self._ascend(broad, None, _COARSE, watch=behind)
+        # where a climb reached a mode, and the first opinion settled, it is most likely right
+        sound = best is not None and best.converged and self.peaked
+        for width in _BROAD[:1] if sound else _BROAD:
+            rounds = max(self._usual_left() // 2, 1) if sound else self._rounds_left()
+            behind = None if best is None else self._behind(best, rounds)
+            centre = start if width == 1 or self.highest is None else self.highest
+            broad = Moments(centre, width * np.eye(len(start)))
+            broad = self._ascend(broad, rounds, _COARSE, watch=behind)
             if self._better(broad, best):
                 return broad
             best = best or broad
@@ -196,7 +204,7 @@ class Automatic:
             kept = False
         else:
             # the same noise for both: an ELBO seen on the way may have been a lucky one
-            kept = bool(self._judged(broad).elbo > self._judged(best).elbo)
+            kept = bool(self._judged(broad).elbo > self._judged(best).elbo + _CLEARLY)
         if kept:
             # it may cover more than one of them, and is still short of what they hold together
             self.missed = self.mass > broad.elbo + np.log1p(np.exp(-_RIVAL_NATS))
@@ -207,7 +215,7 @@ class Automatic:
         self.fits.append((self.starts[-1], broad))
         return kept
 
-    def _behind(self, best: Ascent) -> Watch:
+    def _behind(self, best: Ascent, left: int) -> Watch:
         """Return what watches whether a second opinion can still overtake the first.
 
         It is given up if it would come too late at three times the pace of its last half, and also
@@ -215,7 +223,7 @@ class Automatic:
         """
         rounds, faster = _PATIENCE
         used, highest = [self.evaluate.num_gradients], [-np.inf]
-        end = used[0] + (1 - _RESERVE) * self._rounds_left() * self.num_draws
+        end = used[0] + (1 - _RESERVE) * left * self.num_draws
 
         def watch(q: Moments, now: int, seen: Round) -> bool:
             used.append(now)
@@ -235,8 +243,8 @@ class Automatic:
     def _finish(self, best: Ascent) -> Ascent:
         """Spend what is left of the budget on what noise the fit still has."""
         rounds = self._rounds_left()
-        if best.converged and self.given_rounds is None:  # what more dimensions may cost is spent
-            rounds = min(rounds, (_GRADIENTS - self.evaluate.num_gradients) // self.num_draws)
+        if best.converged:
+            rounds = self._usual_left()
         done = (not self.fine and best.converged) or best.noise < _FINE
         if done or self.stopped or rounds < 2:
             return best
@@ -328,6 +336,13 @@ class Automatic:
         if self.given_rounds is not None:
             return self.given_rounds - self.rounds
         return (self.budget - self.evaluate.num_gradients) // self.num_draws
+
+    def _usual_left(self) -> int:
+        """Return the rounds left of what a fit may cost without what more dimensions may cost."""
+        left = self._rounds_left()
+        if self.given_rounds is not None:
+            return left
+        return min(left, max(_GRADIENTS - self.evaluate.num_gradients, 0) // self.num_draws)
 
     def _glance(self, rounds: int) -> int:
         """Return the rounds of a look at a start, fewer where each costs a lot."""

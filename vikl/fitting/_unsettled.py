@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from ._ascend import WIDENED
 from ._ascent import Evaluate
 from ._natural import Ascent
 from ._status import Ending
@@ -27,6 +28,8 @@ def unsettled(
         )
     pull = np.where(np.isfinite(gradients), gradients, 0.0) @ best.moments.scale
     flattest = _flattest(noise, pull)
+    if best.reason == WIDENED:
+        flattest = np.linalg.svd(best.moments.scale)[2][0]
     if flattest is not None and not _shrinking(best):
         widest = best.moments.scale @ flattest
         return Ending(
