@@ -64,7 +64,10 @@ def test_mean_field_has_the_conditional_variances(twenty):
     loc, _, precision, target = twenty
     post = fit(target, family=MeanFieldNormal)
     assert isinstance(post.family, MeanFieldNormal)
-    assert_moments(post, loc, 1 / np.sqrt(np.diag(precision)), 0.1, 0.05)
+    # along the ridge of the target the mean is hardly worth anything to the ELBO
+    assert_moments(post, loc, 1 / np.sqrt(np.diag(precision)), 0.4, 0.05)
+    off = np.asarray(post.mean) - loc
+    assert 0.5 * off @ precision @ off < 0.02
 
 
 def test_the_elbo_of_a_normal_is_its_log_normaliser(twenty):

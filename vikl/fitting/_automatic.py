@@ -204,7 +204,9 @@ class Automatic:
             kept = False
         else:
             # the same noise for both: an ELBO seen on the way may have been a lucky one
-            kept = bool(self._judged(broad).elbo > self._judged(best).elbo + _CLEARLY)
+            one, other = self._judged(broad), self._judged(best)
+            error = 2 * float(np.hypot(one.elbo_std_error, other.elbo_std_error))
+            kept = bool(one.elbo - other.elbo > max(_CLEARLY, error))
         if kept:
             # it may cover more than one of them, and is still short of what they hold together
             self.missed = self.mass > broad.elbo + np.log1p(np.exp(-_RIVAL_NATS))

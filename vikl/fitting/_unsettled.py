@@ -9,7 +9,7 @@ from ._status import Ending
 
 _FLAT = 0.05  # curvature, where 1 balances the entropy: hardly any pull back towards the mean
 _ENDLESS = 1e12  # nats no log density of real data reaches
-_RISE = 0.5  # nats of ELBO won, and of entropy lost, between thirds of the late rounds
+_RISE = 2.0  # nats of ELBO won, and of entropy lost, between thirds of the late rounds
 _STEADY = 0.7  # of the nats won between the thirds before
 
 
