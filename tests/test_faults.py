@@ -119,7 +119,9 @@ SAID = {
     ),
     "a scale with no floor": Said(
         lambda: fit(_no_floor, {"mu": 0.0, "sd": 1.0}, support={"sd": "positive"}),
-        ("unbounded target", "diverged", "improper target", "budget spent"),
+        # one key in ten ends on a ledge of the ridge: the verdict sees that starts disagree
+        ("unbounded target", "diverged", "improper target", "budget spent", "converged"),
+        verdict=True,
     ),
     "a scale with hardly a floor": Said(
         lambda: fit(_hardly_a_floor, {"mu": 0.0, "sd": 1.0}, support={"sd": "positive"}),

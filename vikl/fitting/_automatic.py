@@ -39,7 +39,8 @@ _WIDEST = 1e15  # a mode wider than this is flat: there is no curvature to trust
 _PATIENCE = 8, 3.0  # rounds of a second opinion, and how much faster it may yet become
 _DOUBTFUL_ROUNDS = 4  # for a mode that no climb has reached
 _BROAD = (1.0, 0.3)  # sds of a second opinion's starts, unconstrained; the next if one is no better
-_CLEARLY = 0.1  # nats by which the second opinion has to be better
+_CLEARLY = 0.1  # nats by which a fit has to be better than another, and twice its error
+_WILD_NATS = 100.0  # or more, if it is better by as much
 _RESERVE = 0.25  # of what is left, for the first opinion where the second stays behind
 _NEWTON_ROUNDS = (12, 5)  # for the first mode, and for each other
 _NEWTON_GRADIENTS = (600, 300)  # and no more than these, except for two rounds
@@ -189,11 +190,11 @@ class Automatic:
             centre = start if width == 1 or self.highest is None else self.highest
             broad = Moments(centre, width * np.eye(len(start)))
             broad = self._ascend(broad, rounds, _COARSE, watch=behind)
-            if self._better(broad, best):
+            if self._better(broad, best) or best is None:
                 return broad
-            best = best or broad
             if self.stopped or self._rounds_left() < _PATIENCE[0]:
                 break
+        assert best is not None
         return best
 
     def _better(self, broad: Ascent, best: Ascent | None) -> bool:
@@ -203,10 +204,7 @@ class Automatic:
         elif not np.isfinite(broad.elbo):
             kept = False
         else:
-            # the same noise for both: an ELBO seen on the way may have been a lucky one
-            one, other = self._judged(broad), self._judged(best)
-            error = 2 * float(np.hypot(one.elbo_std_error, other.elbo_std_error))
-            kept = bool(one.elbo - other.elbo > max(_CLEARLY, error))
+            kept = self._clearly_better(broad, best)
         if kept:
             # it may cover more than one of them, and is still short of what they hold together
             self.missed = self.mass > broad.elbo + np.log1p(np.exp(-_RIVAL_NATS))
@@ -251,10 +249,15 @@ class Automatic:
         if done or self.stopped or rounds < 2:
             return best
         more = self._ascend(best.moments, rounds, pool=best.pool)
-        kept = best.converged and not more.converged and not self.stopped
-        if kept and not more.level > best.level + _COARSE:
+        if more.converged or self.stopped:
+            more.history = [*best.history, *more.history]
+            return more
+        if best.converged and not more.level > best.level + _COARSE:
             return best
-        more.history = [*best.history, *more.history]
+        history = [*best.history, *more.history]
+        if self.judge is not None and self._clearly_better(best, more):
+            return dataclasses.replace(best, history=history, converged=False, reason=more.reason)
+        more.history = history
         return more
 
     def start_points(self) -> np.ndarray:
@@ -388,6 +391,15 @@ class Automatic:
 
     def _efficiency(self, fit: Ascent) -> float:
         return 1.0 if self.judge is None else self._judged(fit).relative_ess
+
+    def _clearly_better(self, one: Ascent, other: Ascent) -> bool:
+        """Compare by fresh draws: an ELBO that was seen on the way may have been a lucky one."""
+        a, b = self._judged(one), self._judged(other)
+        if not np.isfinite([a.elbo, b.elbo]).all():
+            return bool(a.elbo > b.elbo)
+        # an ELBO of wild draws is no better known than its error says, but surely no good one
+        error = min(2 * float(np.hypot(a.elbo_std_error, b.elbo_std_error)), _WILD_NATS)
+        return bool(a.elbo - b.elbo > max(_CLEARLY, error))
 
     def _judged(self, fit: Ascent) -> WeightedDraws:
         """Return fresh draws of a fit, weighed; the same noise for each."""

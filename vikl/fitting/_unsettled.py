@@ -9,8 +9,8 @@ from ._status import Ending
 
 _FLAT = 0.05  # curvature, where 1 balances the entropy: hardly any pull back towards the mean
 _ENDLESS = 1e12  # nats no log density of real data reaches
-_RISE = 2.0  # nats of ELBO won, and of entropy lost, between thirds of the late rounds
-_STEADY = 0.7  # of the nats won between the thirds before
+_RISE, _RISE_EACH = 0.5, 0.05  # nats of ELBO won, and of entropy lost, between the halves of the
+# late rounds, and for each parameter: more of them are still on their way when the budget is spent
 
 
 def unsettled(
@@ -62,13 +62,11 @@ def _flattest(noise: np.ndarray, pull: np.ndarray) -> np.ndarray | None:
 
 
 def _shrinking(best: Ascent) -> bool:
-    """Whether the ELBO kept rising while q kept shrinking over the second half of the rounds.
-
-    Kept: in the last third of them not by less than in the middle one, as on the way to an end.
-    """
+    """Whether the ELBO kept rising while q kept shrinking over the second half of the rounds."""
     rows = [row for row in best.history[len(best.history) // 2 :] if np.isfinite(row.elbo)]
-    if len(rows) < 9:
+    if len(rows) < 8:
         return False
-    thirds = np.array_split(np.array([(row.elbo, row.entropy) for row in rows]), 3)
-    (before, gain), (_, growth) = np.diff([part.mean(axis=0) for part in thirds], axis=0).T
-    return bool(gain > max(_RISE, _STEADY * before) and growth < -_RISE)
+    halves = np.array_split(np.array([(row.elbo, row.entropy) for row in rows]), 2)
+    gain, growth = np.diff([np.median(half, axis=0) for half in halves], axis=0)[0]
+    rise = _RISE + _RISE_EACH * len(best.moments.mean)
+    return bool(gain > rise and growth < -rise)
