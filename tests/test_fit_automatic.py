@@ -9,9 +9,10 @@ from cases import normal_density, numpyro_model
 from numpyro.distributions import MultivariateNormal
 
 import vikl
+from vikl.diagnostics import WeightedDraws
 from vikl.families import FullRankNormal, MeanFieldNormal
-from vikl.fitting._automatic import _symmetric_kl
 from vikl.fitting._natural import Moments
+from vikl.fitting._rivals import behind, clearly_better, symmetric_kl
 from vikl.objectives import ReverseKL
 
 
@@ -169,6 +170,66 @@ def test_a_funnel_does_not_collapse():
     assert report.start_divergences.tolist() == [start.divergence for start in told]
 
 
+def centred(v, y):
+    """Log density of groups' levels about a common one, and of measurements: a funnel's neck."""
+
+    def normal(x, loc, scale):
+        return jnp.sum(-0.5 * ((x - loc) / scale) ** 2 - jnp.log(scale))
+
+    levels = normal(v["level"], v["mean"], v["spread"]) + normal(v["mean"], 0.0, 1000.0)
+    return levels + normal(y, v["level"][:, None], v["sd"])
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+def test_a_centred_hierarchy_is_not_left_in_its_neck(seed):
+    """The density has no bound where the levels agree: every climb ends there, 40 nats too low."""
+    rng = np.random.default_rng(3)
+    levels = 150.0 + 8.0 * rng.normal(size=20)
+    y = (levels[:, None] + 5.0 * rng.normal(size=(20, 4))).astype(np.float32)
+    post = vikl.fit(
+        centred, like={"level": np.zeros(20, np.float32), "mean": 0.0, "spread": 1.0, "sd": 1.0},
+        support={"spread": "positive", "sd": "positive"}, data=y,
+        key=jax.random.key(seed), progress=False,
+    )  # fmt: skip
+    assert post.status == "converged"
+    assert post.num_gradients < 7300
+    draws = post.sample(jax.random.key(1), 1000)
+    within = y.std(axis=1, ddof=1)
+    assert float(draws["sd"].mean()) == pytest.approx(np.sqrt(np.mean(within**2)), rel=0.1)
+    assert float(draws["spread"].mean()) == pytest.approx(y.mean(axis=1).std(ddof=1), rel=0.15)
+    np.testing.assert_allclose(draws["level"].mean(axis=0), y.mean(axis=1), atol=4.0)
+    assert post.check(jax.random.key(2)).word in ("good", "usable after resampling")
+
+
+@pytest.mark.parametrize(
+    ("pace", "given_up"),
+    [
+        (lambda n: -1000.0 + 40.0 * n, False),  # there in time
+        (lambda n: -1000.0 + 11.0 * n, False),  # it would be, at three times its pace
+        (lambda n: -1000.0 * 0.8**n, False),  # the gap shrinks by the same factor
+        (lambda n: -1000.0 + n, True),
+        (lambda n: -1000.0, True),
+    ],
+)
+def test_a_second_opinion_is_given_up_where_it_cannot_win(pace, given_up):
+    late = behind(goal=0.0, began=0, end=6000.0)
+    said = [late(100 * n, pace(n)) for n in range(1, 31)]
+    assert not any(said[:7])
+    assert any(said) == given_up
+
+
+def test_a_fit_is_better_only_where_that_is_clear():
+    def draws(elbo, error):
+        log_p = elbo + error * 10 * np.tile([1.0, -1.0], 50)
+        return WeightedDraws(np.zeros((100, 1)), log_p, np.zeros(100))
+
+    assert clearly_better(draws(1.0, 0.0), draws(0.0, 0.0))
+    assert not clearly_better(draws(0.05, 0.0), draws(0.0, 0.0))
+    assert not clearly_better(draws(1.0, 0.0), draws(0.0, 1.0))
+    assert clearly_better(draws(1.0, 0.0), draws(-1e6, 1e6))  # wild draws are no excuse
+    assert clearly_better(draws(-5.0, 0.0), draws(-np.inf, 0.0))
+
+
 def two_modes(x):
     """Two equal normals, ten sds apart."""
     return jnp.logaddexp(-0.5 * jnp.sum((x - 5.0) ** 2), -0.5 * jnp.sum((x + 5.0) ** 2))
@@ -197,9 +258,9 @@ def test_the_divergence_of_two_starts_is_the_formula():
     p, q = (MultivariateNormal(m.mean, m.cov) for m in (a, b))
     with jax.numpy_dtype_promotion("standard"):
         exact = vikl.kl_divergence(p, q) + vikl.kl_divergence(q, p)
-    assert _symmetric_kl(a, b) == pytest.approx(float(exact), rel=1e-4)
-    assert _symmetric_kl(a, a) < 1e-12
-    assert np.isnan(_symmetric_kl(a, Moments(b.mean, np.zeros((3, 3)))))
+    assert symmetric_kl(a, b) == pytest.approx(float(exact), rel=1e-4)
+    assert symmetric_kl(a, a) < 1e-12
+    assert np.isnan(symmetric_kl(a, Moments(b.mean, np.zeros((3, 3)))))
 
 
 # -- the arguments

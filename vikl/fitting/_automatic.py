@@ -2,8 +2,9 @@
 
 Several starts climb by L-BFGS in lockstep; the distinct ends get their curvature by Newton steps
 in whitened coordinates; the one with the most evidence is continued by natural-gradient steps.
-Where importance weights say that the result is poor, a broad normal that never looked at a mode
-is tried as well (a mode is a bad guide to a funnel), and the better ELBO wins.
+Where importance weights say that the result is poor, broad normals are tried as well, one that
+never looked at a mode and one about the highest climb (a mode is a bad guide to a funnel, and in
+its neck the density may have no bound), and the better ELBO wins.
 """
 
 import dataclasses
@@ -26,6 +27,7 @@ from ._journal import Journal
 from ._natural import DIAGONAL, FULL, Ascent, Moments, Round, Row, draw_noise
 from ._pool import Pool
 from ._progress import Bar, wants_bar
+from ._rivals import apart, behind, clearly_better, symmetric_kl
 from ._status import Ending
 from ._unsettled import unsettled
 from ._weigh import seed_of
@@ -36,11 +38,10 @@ _FINE, _COARSE = 0.0008, 0.04  # nats of remaining bias and noise: aimed at, and
 _GRADIENTS = 4800  # spent where the fine tolerance asks for them
 _ROUNDS_AT_LEAST = 40
 _WIDEST = 1e15  # a mode wider than this is flat: there is no curvature to trust
-_PATIENCE = 8, 3.0  # rounds of a second opinion, and how much faster it may yet become
+_FEWEST_ROUNDS = 8  # of another second opinion
+_NO_PEAK = 1.5  # times that, where no climb reached a mode: a broad start comes from far away
 _DOUBTFUL_ROUNDS = 4  # for a mode that no climb has reached
 _BROAD = (1.0, 0.3)  # sds of a second opinion's starts, unconstrained; the next if one is no better
-_CLEARLY = 0.1  # nats by which a fit has to be better than another, and twice its error
-_WILD_NATS = 100.0  # or more, if it is better by as much
 _RESERVE = 0.25  # of what is left, for the first opinion where the second stays behind
 _NEWTON_ROUNDS = (12, 5)  # for the first mode, and for each other
 _NEWTON_GRADIENTS = (600, 300)  # and no more than these, except for two rounds
@@ -166,13 +167,13 @@ class Automatic:
         best = max(shorts, key=lambda a: a.elbo)
         self.fits += [(self.led[id(m)], a) for m, a in zip(rivals, shorts, strict=True)]
         others = [a for a in shorts if a is not best and np.isfinite(a.elbo)]
-        apart = [best, *(a for a in others if _apart(a.moments, best.moments))]
-        self.missed = any(a is not best and a.elbo > best.elbo - _RIVAL_NATS for a in apart)
-        self.mass = float(np.logaddexp.reduce([a.elbo for a in apart]))
-        if len(apart) > 1:
+        distinct = [best, *(a for a in others if apart(a.moments, best.moments))]
+        self.missed = any(a is not best and a.elbo > best.elbo - _RIVAL_NATS for a in distinct)
+        self.mass = float(np.logaddexp.reduce([a.elbo for a in distinct]))
+        if len(distinct) > 1:
             self.notes.append(
-                f"{len(apart)} distinct modes of similar evidence were found (ELBO "
-                f"{', '.join(f'{a.elbo:.2f} ± {a.elbo_std_error:.2f}' for a in apart)}); "
+                f"{len(distinct)} distinct modes of similar evidence were found (ELBO "
+                f"{', '.join(f'{a.elbo:.2f} ± {a.elbo_std_error:.2f}' for a in distinct)}); "
                 "the fit covers one of them (a NormalMixture would cover them all)"
             )
         return self._ascend(best.moments, self._most_of_it(), _COARSE)
@@ -186,13 +187,13 @@ class Automatic:
         sound = best is not None and best.converged and self.peaked
         for width in _BROAD[:1] if sound else _BROAD:
             rounds = max(self._usual_left() // 2, 1) if sound else self._rounds_left()
-            behind = None if best is None else self._behind(best, rounds)
+            watch = None if best is None else self._hopeless(best, rounds)
             centre = start if width == 1 or self.highest is None else self.highest
             broad = Moments(centre, width * np.eye(len(start)))
-            broad = self._ascend(broad, rounds, _COARSE, watch=behind)
+            broad = self._ascend(broad, rounds, _COARSE, watch=watch)
             if self._better(broad, best) or best is None:
                 return broad
-            if self.stopped or self._rounds_left() < _PATIENCE[0]:
+            if self.stopped or self._rounds_left() < _FEWEST_ROUNDS:
                 break
         assert best is not None
         return best
@@ -204,7 +205,7 @@ class Automatic:
         elif not np.isfinite(broad.elbo):
             kept = False
         else:
-            kept = self._clearly_better(broad, best)
+            kept = clearly_better(self._judged(broad), self._judged(best))
         if kept:
             # it may cover more than one of them, and is still short of what they hold together
             self.missed = self.mass > broad.elbo + np.log1p(np.exp(-_RIVAL_NATS))
@@ -215,30 +216,11 @@ class Automatic:
         self.fits.append((self.starts[-1], broad))
         return kept
 
-    def _behind(self, best: Ascent, left: int) -> Watch:
-        """Return what watches whether a second opinion can still overtake the first.
-
-        It is given up if it would come too late at three times the pace of its last half, and also
-        if the gap keeps shrinking by the same factor.
-        """
-        rounds, faster = _PATIENCE
-        used, highest = [self.evaluate.num_gradients], [-np.inf]
-        end = used[0] + (1 - _RESERVE) * left * self.num_draws
-
-        def watch(q: Moments, now: int, seen: Round) -> bool:
-            used.append(now)
-            highest.append(max(highest[-1], seen.elbo))
-            if self.watch(q, now, seen):
-                return True
-            if len(used) <= rounds:
-                return False
-            half = len(used) // 2
-            then, gap = best.elbo - highest[half], best.elbo - highest[-1]
-            spans = max(end - now, 0.0) / (now - used[half])  # as long as that half, yet to come
-            late = gap > faster * spans * (then - gap)
-            return late and gap * (gap / then) ** spans > _RIVAL_NATS
-
-        return watch
+    def _hopeless(self, best: Ascent, left: int) -> Watch:
+        """Return what stops a second opinion that cannot overtake the first any more."""
+        began = self.evaluate.num_gradients
+        late = behind(best.elbo, began, began + (1 - _RESERVE) * left * self.num_draws)
+        return lambda q, used, seen: self.watch(q, used, seen) or late(used, seen.elbo)
 
     def _finish(self, best: Ascent) -> Ascent:
         """Spend what is left of the budget on what noise the fit still has."""
@@ -255,7 +237,7 @@ class Automatic:
         if best.converged and not more.level > best.level + _COARSE:
             return best
         history = [*best.history, *more.history]
-        if self.judge is not None and self._clearly_better(best, more):
+        if self.judge is not None and clearly_better(self._judged(best), self._judged(more)):
             return dataclasses.replace(best, history=history, converged=False, reason=more.reason)
         more.history = history
         return more
@@ -335,7 +317,8 @@ class Automatic:
         """The gradients that may be spent, more or less."""
         if self.given_rounds is not None:
             return self.given_rounds * self.num_draws
-        return max(_GRADIENTS, _ROUNDS_AT_LEAST * self.num_draws)
+        usual = max(_GRADIENTS, _ROUNDS_AT_LEAST * self.num_draws)
+        return usual if self.peaked else int(_NO_PEAK * usual)
 
     def _rounds_left(self) -> int:
         if self.given_rounds is not None:
@@ -391,15 +374,6 @@ class Automatic:
 
     def _efficiency(self, fit: Ascent) -> float:
         return 1.0 if self.judge is None else self._judged(fit).relative_ess
-
-    def _clearly_better(self, one: Ascent, other: Ascent) -> bool:
-        """Compare by fresh draws: an ELBO that was seen on the way may have been a lucky one."""
-        a, b = self._judged(one), self._judged(other)
-        if not np.isfinite([a.elbo, b.elbo]).all():
-            return bool(a.elbo > b.elbo)
-        # an ELBO of wild draws is no better known than its error says, but surely no good one
-        error = min(2 * float(np.hypot(a.elbo_std_error, b.elbo_std_error)), _WILD_NATS)
-        return bool(a.elbo - b.elbo > max(_CLEARLY, error))
 
     def _judged(self, fit: Ascent) -> WeightedDraws:
         """Return fresh draws of a fit, weighed; the same noise for each."""
@@ -461,8 +435,8 @@ class Automatic:
         """
         own = {}
         for start, fit in self.fits:
-            divergence = _symmetric_kl(fit.moments, answer)
-            if np.isfinite(divergence) and (fit.converged or _apart(fit.moments, answer)):
+            divergence = symmetric_kl(fit.moments, answer)
+            if np.isfinite(divergence) and (fit.converged or apart(fit.moments, answer)):
                 own[id(start)] = dataclasses.replace(
                     start,
                     elbo=float(fit.elbo),
@@ -487,19 +461,3 @@ class Automatic:
         if wild is not None:
             return dataclasses.replace(wild, notes=notes)
         return Ending("budget spent", f"{best.reason}, after {used} gradients", notes)
-
-
-def _symmetric_kl(a: Moments, b: Moments) -> float:
-    """Return KL(a‖b) + KL(b‖a) in nats; NaN where a scale is singular."""
-    try:
-        one, other = np.linalg.solve(a.scale, b.scale), np.linalg.solve(b.scale, a.scale)
-        gaps = [np.linalg.solve(q.scale, a.mean - b.mean) for q in (a, b)]
-    except np.linalg.LinAlgError:
-        return np.nan
-    spread = sum(float(np.sum(m**2)) for m in (one, other, *gaps))
-    return max(spread / 2 - len(a.mean), 0.0)
-
-
-def _apart(a: Moments, b: Moments) -> bool:
-    """Whether two normals lie more than three of either's sds from each other."""
-    return all(np.linalg.norm(np.linalg.solve(q.scale, a.mean - b.mean)) > 3.0 for q in (a, b))
