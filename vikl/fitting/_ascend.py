@@ -133,6 +133,7 @@ class _Run:
         self.launch, self.reach = 0.0, 1.0  # the slope where it began; ways so far that it is long
         self.lost = False  # whether the pool's solution lies beyond what its draws can vouch for
         self.history: list[Row] = []
+        self.marks: list[Moments] = []  # q at the last two rounds that are powers of two
 
     def go(self) -> Ascent:
         """Run to an ending."""
@@ -143,6 +144,8 @@ class _Run:
             seen = summarize(values, gradients, self.q, noise, self.shape)
             self.used += len(noise)
             self.history.append(Row(self.used, seen.elbo, seen.elbo_std_error, self.q.entropy))
+            if len(self.history).bit_count() == 1:
+                self.marks = [*self.marks[-1:], self.q]
             if self.watch is not None and self.watch(self.q, self.used, seen):
                 return self._result(False, "stopped by the caller")
             if self.leap is not None and self._landed(seen):
@@ -283,7 +286,10 @@ class _Run:
             elbo, error = self.best_round.elbo, self.best_round.elbo_std_error
         elif self.history:
             elbo, error = self.history[-1].elbo, self.history[-1].elbo_std_error
-        return Ascent(moments, self.history, converged, reason, elbo, error, noise, self.pool)
+        before = self.marks[0] if self.marks else None
+        return Ascent(
+            moments, self.history, converged, reason, elbo, error, noise, self.pool, before
+        )  # fmt: skip
 
 
 def _flat(seen: Round) -> bool:

@@ -35,6 +35,7 @@ from ._weigh import seed_of
 _STARTS = 8
 _SPREAD = 2.0  # starts are uniform within this of the first, in unconstrained units (as in Stan)
 _FINE, _COARSE = 0.0008, 0.04  # nats of remaining bias and noise: aimed at, and settled for
+_NEARLY = 0.1
 _GRADIENTS = 4800  # spent where the fine tolerance asks for them
 _ROUNDS_AT_LEAST = 40
 _WIDEST = 1e15  # a mode wider than this is flat: there is no curvature to trust
@@ -183,8 +184,8 @@ class Automatic:
         if best is not None and (self.stopped or self._efficiency(best) >= _POOR_EFFICIENCY):
             return best
         start = np.asarray(self.target.start, np.float64)
-        # where a climb reached a mode, and the first opinion settled, it is most likely right
-        sound = best is not None and best.converged and self.peaked
+        # where a climb reached a mode, and the first opinion (nearly) settled, it is likely right
+        sound = best is not None and self.peaked and (best.converged or best.noise < _NEARLY)
         for width in _BROAD[:1] if sound else _BROAD:
             rounds = max(self._usual_left() // 2, 1) if sound else self._rounds_left()
             watch = None if best is None else self._hopeless(best, rounds)

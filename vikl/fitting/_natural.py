@@ -71,6 +71,7 @@ class Ascent:
     elbo_std_error: float
     noise: float  # nats of sampling noise in `moments`
     pool: Any = None  # the draws of its end, to go on from
+    before: Moments | None = None  # q in the first half of its rounds
 
     @property
     def level(self) -> float:

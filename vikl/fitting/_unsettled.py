@@ -4,13 +4,13 @@ import numpy as np
 
 from ._ascend import WIDENED
 from ._ascent import Evaluate
+from ._leap import Leap
 from ._natural import Ascent
 from ._status import Ending
 
 _FLAT = 0.05  # curvature, where 1 balances the entropy: hardly any pull back towards the mean
 _ENDLESS = 1e12  # nats no log density of real data reaches
-_RISE, _RISE_EACH = 0.5, 0.05  # nats of ELBO won, and of entropy lost, between the halves of the
-# late rounds, and for each parameter: more of them are still on their way when the budget is spent
+_RISE = 0.5  # nats of ELBO won, and of entropy lost, between the halves of the late rounds
 
 
 def unsettled(
@@ -37,7 +37,7 @@ def unsettled(
             f"the log density hardly falls off along {names[int(np.argmax(np.abs(widest)))]}: no "
             "normal fits it; give it a proper prior",
         )
-    if _shrinking(best):
+    if _shrinking(best) and _endless(best, evaluate, noise):
         return Ending(
             "unbounded target",
             "the ELBO kept rising while q kept shrinking: the density seems to have no upper "
@@ -61,6 +61,20 @@ def _flattest(noise: np.ndarray, pull: np.ndarray) -> np.ndarray | None:
     return direction if float(judged.mean()) + 3 * error < 2 * _FLAT else None
 
 
+def _endless(best: Ascent, evaluate: Evaluate, noise: np.ndarray) -> bool:
+    """Whether the ELBO is higher still much further along the way that q came.
+
+    A run that is only slow is near its end, and has left it behind there.
+    """
+    if best.before is None:
+        return False
+    far = Leap(best.before, best.moments, np.inf).end
+    here, there = (
+        evaluate(q.mean + noise @ q.scale.T)[0].mean() + q.entropy for q in (best.moments, far)
+    )
+    return bool(there > here)
+
+
 def _shrinking(best: Ascent) -> bool:
     """Whether the ELBO kept rising while q kept shrinking over the second half of the rounds."""
     rows = [row for row in best.history[len(best.history) // 2 :] if np.isfinite(row.elbo)]
@@ -68,5 +82,4 @@ def _shrinking(best: Ascent) -> bool:
         return False
     halves = np.array_split(np.array([(row.elbo, row.entropy) for row in rows]), 2)
     gain, growth = np.diff([np.median(half, axis=0) for half in halves], axis=0)[0]
-    rise = _RISE + _RISE_EACH * len(best.moments.mean)
-    return bool(gain > rise and growth < -rise)
+    return bool(gain > _RISE and growth < -_RISE)
