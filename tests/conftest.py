@@ -21,9 +21,9 @@ _SETTINGS = {
     "JAX_NUMPY_DTYPE_PROMOTION": "strict",
     "JAX_NUMPY_RANK_PROMOTION": "raise",
     # Compiling is most of what a test of JAX costs, and the second run need not pay it again.
-    # Writers rename into place, so the workers of xdist may share the folder.
+    # The workers of xdist share the folder: an entry met half written is compiled again.
     "JAX_COMPILATION_CACHE_DIR": str(_ROOT / ".jax_cache"),
-    "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
+    "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0.1",
     "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "0",
     "MPLBACKEND": "Agg",
 }
