@@ -66,6 +66,12 @@ def test_heavy_targets_and_accelerators_have_a_program_for_each_size(other, monk
     assert compiled == 2
 
 
+def test_a_single_start_does_not_make_rows_come_one_by_one(monkeypatch):
+    called, told, compiled = counted((1, 64), (1, 64, 66), monkeypatch)
+    assert called == told == 1 + 64 + 66
+    assert compiled == 2
+
+
 def test_the_work_of_a_program_counts_loops_in_full():
     def product(x, y):
         return x @ y

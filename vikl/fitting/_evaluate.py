@@ -9,6 +9,7 @@ from .._typing import Array
 from ..target import Target
 from ._journal import Journal, ask
 
+_FEWEST = 4  # rows in a group; rows one by one would be slow
 _LIGHT = 1e7  # operations on a group; above, a wide batch is worth a program of its own
 
 
@@ -34,9 +35,9 @@ class Evaluator:
     """Log density and gradient of rows of points, in batches of one or two fixed sizes.
 
     On a CPU two sizes share one program, which takes groups of the smaller one after another:
-    compiling is what a cold process waits for, and that costs little unless the target is heavy. A
-    heavy one, and an accelerator, which wants wide batches, get a program for each size. Rows
-    added to fill the last group are evaluated too, and therefore counted in `num_gradients`.
+    compiling is what a cold process waits for, and that costs little unless the target is heavy or
+    the groups are tiny. Those, and an accelerator, which wants wide batches, get a program for each
+    size. Rows added to fill a group are evaluated too, and therefore counted in `num_gradients`.
     Results are float64: the model runs in the target's own precision, the small linear algebra
     around it does not lose more.
     """
@@ -44,7 +45,8 @@ class Evaluator:
     def __init__(self, target: Target, sizes: tuple[int, ...], journal: Journal | None = None):
         self.target, self.journal = target, journal
         self.small, self.large = min(sizes), max(sizes)
-        self.grouped = self.small < self.large and jax.default_backend() == "cpu"
+        wide = self.small < _FEWEST or jax.default_backend() != "cpu"
+        self.grouped = self.small < self.large and not wide
         self.num_gradients = 0
 
     def __call__(self, points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
