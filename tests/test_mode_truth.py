@@ -209,6 +209,15 @@ def test_a_normal_too_broad_for_chi_squared_of_q_is_infinite():
     assert posterior.status == "infinite divergence"
 
 
+def test_a_fit_that_runs_away_says_so_and_warns_of_nothing_else(float64):
+    """∫ q²/p of the log-gamma has no value for any normal q: its left tail is an exponential's."""
+    posterior = vikl.fit(
+        target_of("log-gamma"), normal_of(-0.3, 0.5), ChiSquared("q||p", GRID), optax.lbfgs(),
+        key=jax.random.key(0), num_steps=60,
+    )  # fmt: skip
+    assert posterior.status in ("infinite divergence", "diverged"), posterior.stopped_because
+
+
 def test_forward_kl_from_a_narrow_q_says_what_it_misses():
     posterior = vikl.fit(
         target_of("unequal"), normal_of(-2.0, 0.5), ForwardKL(num_samples=64),

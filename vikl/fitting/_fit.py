@@ -330,13 +330,18 @@ def _fit_stochastically(
     ending = _judge_record(ending, verdict(objective, state.family, target, history))
     if isinstance(objective, ReverseKL):
         ending = _judge_support(ending, weighted)
+    with np.errstate(over="ignore", invalid="ignore"):
+        spread = weighted.x.std(axis=0)
+    if not np.isfinite(spread).all() and ending.status in ("converged", "budget spent"):
+        because = f"q has widened beyond all numbers ({ending.because})"
+        ending = Ending("diverged", because, ending.notes)
     if note:
         ending = ending.with_note(note)
     per_step = objective.gradients_per_step()
     gradients = loop.steps_taken * per_step + (1 if per_step else 0)  # and the look at the start
     return Posterior(
         target, state.family, ending, history, weighted, gradients, 0.0, 0.0,
-        settling=settle(loop.iterates(weighted.x.std(axis=0))),
+        settling=settle(loop.iterates(spread)),
     )  # fmt: skip
 
 

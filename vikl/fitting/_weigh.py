@@ -25,6 +25,7 @@ def seed_of(key: PRNGKey, purpose: int) -> list[int]:
     return [*np.asarray(jax.random.key_data(key)).astype(np.uint32).ravel().tolist(), purpose]
 
 
+@np.errstate(over="ignore", invalid="ignore")  # a runaway q has infinite draws, which count as bad
 def weigh(target: Target, family: Any, key: PRNGKey, num_draws: int) -> WeightedDraws:
     """Draw from a normal and weigh each draw by p(x)/q(x); other families go through JAX."""
     if type(family) not in (FullRankNormal, MeanFieldNormal):
@@ -40,7 +41,6 @@ def weigh(target: Target, family: Any, key: PRNGKey, num_draws: int) -> Weighted
         log_diagonal = np.asarray(family.log_scale, np.float64)
         x = loc + noise * np.exp(log_diagonal)
     log_q = -0.5 * np.sum(noise**2, axis=1) - log_diagonal.sum() - 0.5 * len(loc) * _LOG_2PI
-    with np.errstate(over="ignore"):  # a runaway draw becomes inf, and counts as bad
-        x = x.astype(dtype)
+    x = x.astype(dtype)
     rows = np.concatenate([x, x[: -num_draws % _BATCH]])  # whole batches: one program, not two
     return WeightedDraws(x, np.asarray(_values(target, rows))[:num_draws], log_q.astype(dtype))
