@@ -11,8 +11,9 @@ from numpyro.distributions import MultivariateNormal
 import vikl
 from vikl.diagnostics import WeightedDraws
 from vikl.families import FullRankNormal, MeanFieldNormal
-from vikl.fitting._natural import Moments
+from vikl.fitting._natural import Ascent, Moments, Row, draw_noise
 from vikl.fitting._rivals import behind, clearly_better, symmetric_kl
+from vikl.fitting._unsettled import unsettled
 from vikl.objectives import ReverseKL
 
 
@@ -228,6 +229,27 @@ def test_a_fit_is_better_only_where_that_is_clear():
     assert not clearly_better(draws(1.0, 0.0), draws(0.0, 1.0))
     assert clearly_better(draws(1.0, 0.0), draws(-1e6, 1e6))  # wild draws are no excuse
     assert clearly_better(draws(-5.0, 0.0), draws(-np.inf, 0.0))
+
+
+@pytest.mark.parametrize(
+    ("log_density", "status"),
+    [
+        (lambda x: -0.5 * np.sum((x / 0.1) ** 2, axis=1), None),  # q has only just arrived
+        (lambda x: -4.0 * np.log(np.sum(x**2, axis=1)), "unbounded target"),  # a spike
+    ],
+)
+def test_unbounded_is_said_where_the_way_on_is_uphill(log_density, status):
+    """A q that kept shrinking while its ELBO kept rising may be near its end, or have none."""
+    rows = [Row(64 * n, float(n), 0.1, -float(n)) for n in range(32)]
+    narrow, wide = (Moments(np.zeros(2), size * np.eye(2)) for size in (0.1, 1.0))
+    best = Ascent(narrow, rows, False, "the budget is spent", 31.0, 0.1, np.inf, None, wide)
+    noise = draw_noise(np.random.default_rng(0), 64, 2, matched=True)
+
+    def evaluate(x):
+        return log_density(x), -x / 0.1**2
+
+    ending = unsettled(best, evaluate, noise, ("a", "b"))
+    assert (None if ending is None else ending.status) == status
 
 
 def two_modes(x):
