@@ -35,7 +35,7 @@ from ._weigh import seed_of
 _STARTS = 8
 _SPREAD = 2.0  # starts are uniform within this of the first, in unconstrained units (as in Stan)
 _FINE, _COARSE = 0.0008, 0.04  # nats of remaining bias and noise: aimed at, and settled for
-_NEARLY = 0.1
+_NEARLY = 0.1  # nats of noise, of a fit that the budget stopped just before it settled
 _GRADIENTS = 4800  # spent where the fine tolerance asks for them
 _ROUNDS_AT_LEAST = 40
 _WIDEST = 1e15  # a mode wider than this is flat: there is no curvature to trust
