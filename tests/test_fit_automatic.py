@@ -64,12 +64,16 @@ def test_a_correlated_normal_is_exact(twenty):
 
 def test_mean_field_has_the_conditional_variances(twenty):
     loc, _, precision, target = twenty
-    post = fit(target, family=MeanFieldNormal)
-    assert isinstance(post.family, MeanFieldNormal)
-    # along the ridge of the target the mean is hardly worth anything to the ELBO
-    assert_moments(post, loc, 1 / np.sqrt(np.diag(precision)), 0.4, 0.05)
-    off = np.asarray(post.mean) - loc
-    assert 0.5 * off @ precision @ off < 0.02
+    sd, worst = 1 / np.sqrt(np.diag(precision)), []
+    for seed in range(5):
+        post = fit(target, family=MeanFieldNormal, key=jax.random.key(seed))
+        assert isinstance(post.family, MeanFieldNormal)
+        # along the ridge of the target the mean is hardly worth anything to the ELBO
+        assert_moments(post, loc, sd, 0.4, 0.05)
+        off = np.asarray(post.mean) - loc
+        assert 0.5 * off @ precision @ off < 0.01
+        worst.append(np.abs(off / sd).max())
+    assert np.median(worst) < 0.1
 
 
 def test_the_elbo_of_a_normal_is_its_log_normaliser(twenty):
