@@ -9,11 +9,13 @@ from ._ascent import Evaluate
 from ._leap import Leap
 from ._natural import (
     FULL,
+    LARGEST_CHANGE,
     Ascent,
     Moments,
     Round,
     Row,
     Shape,
+    Step,
     draw_directions,
     draw_noise,
     summarize,
@@ -26,6 +28,9 @@ _WILD = 2.0  # growth of the gain over a step that was too long, whatever the EL
 _FULL_STEPS_AT_LEAST = 2
 _SLOWEST, _FASTEST = 0.5, 2.5  # shorter steps where noisy, longer while they keep their way
 _CALMEST = 0.1  # where steps overshoot
+_ALL, _LITTLE = 0.7, 0.25  # shares of what the slope promised: more would do, or was too much
+_SHORTEST = 0.1  # nats of trust, however little steps bring
+_BOLDEST_CHANGE = 64.0  # of a precision, in one step after others that brought what they promised
 _WIDEST = 1e16  # as far as a flat target is followed
 _FLAT = 0.05  # whitened curvature of a direction that has no end: leaps would only hasten there
 _STRAIGHT = 2  # rounds that kept their way, before a leap
@@ -39,6 +44,7 @@ _AGREE = 8  # rounds that have a say in whether the pool is right
 _FAILURES = 10  # shorter and shorter steps in a row that did not improve the ELBO
 
 _SETTLED = "the predicted gain is below its noise"
+SPENT = "the budget is spent"
 WIDENED = "q widened without end"
 Watch = Callable[[Moments, int, Round], bool]
 
@@ -91,15 +97,15 @@ def ascend(
 ) -> Ascent:
     """Climb the ELBO by natural gradients until the predicted gain is below its own noise.
 
-    Unit steps with matched draws first, each within a trust region of the KL, longer while they
-    keep their direction. A step whose ELBO is worse than the best by more than its error is taken
-    back and a quarter of it tried. When the gain is no longer clear of its noise, all further
-    draws are pooled, and q is where the natural gradient over the pool vanishes, until sampling
-    noise costs it less than `goal.fine` nats. Where rounds keep their direction, or the pool's
-    solution lies beyond its draws, q leaps along the line that it came. `framed` lets a round far
-    from the end be a single frame of 2·dim directions: not where values are noisy. `watch`, called
-    after each round with q, the gradients used so far and what was seen, stops the run by returning
-    True. `pool` goes on from an earlier run's.
+    Unit steps with matched draws first, each within a trust region of the KL, which widens while
+    steps bring what the slope promised; longer while they keep their direction. A step whose ELBO
+    is worse than the best by more than its error is taken back and a quarter of it tried. When the
+    gain is no longer clear of its noise, all further draws are pooled, and q is where the natural
+    gradient over the pool vanishes, until sampling noise costs it less than `goal.fine` nats. Where
+    rounds keep their direction, or the pool's solution lies beyond its draws, q leaps along the
+    line that it came. `framed` lets a round far from the end be a single frame of 2·dim directions:
+    not where values are noisy. `watch`, called after each round with q, the gradients used so far
+    and what was seen, stops the run by returning True. `pool` goes on from an earlier run's.
     """
     run = _Run(evaluate, q, rng, goal, num_draws, shape, first_count, watch)
     run.framed = run.framed and framed
@@ -125,7 +131,8 @@ class _Run:
         self.fresh: list[float] = []  # gains of the pool's rounds, beyond twice their noise
         self.best: Moments | None = None
         self.best_round: Round | None = None
-        self.failures, self.speed = 0, 1.0
+        self.failures, self.speed, self.change = 0, 1.0, LARGEST_CHANGE
+        self.made: Step | None = None  # the last one, unless it was a leap
         self.stale, self.afar = 0, 0  # rounds since the best, and rounds in a row that are afar
         self.before: Round | None = None
         self.trail: list[Moments] = []  # where the steps that kept their way came from
@@ -166,14 +173,15 @@ class _Run:
         settled = pooled is not None and pooled.noise < coarse and pooled.gain < coarse
         if settled and not self.lost and self._agrees():
             return self._result(True, _SETTLED)
-        return self._result(False, "the budget is spent")
+        return self._result(False, SPENT)
 
     def _retreat(self) -> bool:
         """Take a shorter step from the best round, or look there again; False: give up."""
         assert self.best is not None
         assert self.best_round is not None
         self.failures += 1
-        self.trust /= 4
+        made, self.made = self.made, None
+        self.trust = (self.trust if made is None else min(self.trust, made.length)) / 4
         self.pool, self.pooled = Pool(self.shape), None
         if self.failures > _FAILURES:
             return False
@@ -191,7 +199,12 @@ class _Run:
         if self.best_round is None or seen.elbo > self.best_round.elbo:
             self.best, self.best_round, self.failures, self.stale = self.q, seen, 0, 0
         rounds, before, self.before = len(self.history) - 1, self.before, seen
-        if before is None or seen.gain < before.gain:
+        made, self.made = self.made, None
+        bold = made is not None and made.brought(_ALL, seen)
+        self.change = min(4 * self.change, _BOLDEST_CHANGE) if bold else LARGEST_CHANGE
+        if made is not None and not made.brought(_LITTLE, seen):
+            self.trust = max(min(self.trust, made.length) / 2, _SHORTEST)
+        elif bold or before is None or seen.gain < before.gain:
             self.trust = min(2 * self.trust, self.widest)
         elif seen.gain > _WILD * before.gain:  # a higher ELBO, but a worse place to go on from
             self.trust = max(self.trust / 2, 1.0)
@@ -218,10 +231,11 @@ class _Run:
         self.speed = min(1.3 * self.speed, _FASTEST if same else 1.0)
         rate = self.speed * max(1 - noise / seen.gain, _SLOWEST)
         self.trail = [*self.trail, self.q] if same else [self.q]
-        new = self.shape.update(self.q, seen, rate, self.trust)
+        new = self.shape.update(self.q, seen, rate, self.trust, self.change)
         if len(self.trail) > _STRAIGHT and not _flat(seen):
             self._leap_from(self.trail[-1 - _STRAIGHT], self.q, seen)
         else:
+            self.made = Step.between(self.q, new, seen)
             self.q = new
         return True
 

@@ -19,7 +19,7 @@ from ..diagnostics import WeightedDraws
 from ..families import Family, FullRankNormal, MeanFieldNormal
 from ..target import Target
 from ._arguments import check_start
-from ._ascend import FRAMED, Goal, Watch, ascend
+from ._ascend import FRAMED, SPENT, Goal, Watch, ascend
 from ._ascent import Climb, Mode, climb, newton
 from ._callback import Snapshot, call_back
 from ._evaluate import Evaluator
@@ -41,6 +41,7 @@ _ROUNDS_AT_LEAST = 40
 _WIDEST = 1e15  # a mode wider than this is flat: there is no curvature to trust
 _FEWEST_ROUNDS = 8  # of another second opinion
 _NO_PEAK = 1.5  # times that, where no climb reached a mode: a broad start comes from far away
+_STRETCHES = 3  # times the budget, at most, while the fit still gets better
 _DOUBTFUL_ROUNDS = 4  # for a mode that no climb has reached
 _BROAD = (1.0, 0.3)  # sds of a second opinion's starts, unconstrained; the next if one is no better
 _RESERVE = 0.25  # of what is left, for the first opinion where the second stays behind
@@ -121,7 +122,7 @@ class Automatic:
         self.began = time.monotonic()
         self.stopped = self.because = ""
         self.bar: Bar | None = None
-        self.rounds = 0
+        self.rounds, self.stretch = 0, 1
         self.missed = False  # a mode that deserves as much of q as the one that it covers
         self.mass = -np.inf  # the log of what distinct modes hold together, at least
         self.peaked = True  # whether some climb reached a mode
@@ -143,6 +144,9 @@ class Automatic:
                 best = self._from_modes()
                 best = self._second_opinion(best)
                 best = self._finish(best)
+                while self._worth_more(best):
+                    self.stretch += 1
+                    best = self._finish(best)
             except KeyboardInterrupt:
                 self.stopped = "interrupted"
         best = best or self._whatever_there_is()
@@ -231,7 +235,8 @@ class Automatic:
         done = (not self.fine and best.converged) or best.noise < _FINE
         if done or self.stopped or rounds < 2:
             return best
-        more = self._ascend(best.moments, rounds, pool=best.pool)
+        fine = _FINE if self.stretch == 1 else _COARSE
+        more = self._ascend(best.moments, rounds, fine, pool=best.pool)
         if more.converged or self.stopped:
             more.history = [*best.history, *more.history]
             return more
@@ -242,6 +247,14 @@ class Automatic:
             return dataclasses.replace(best, history=history, converged=False, reason=more.reason)
         more.history = history
         return more
+
+    def _worth_more(self, fit: Ascent) -> bool:
+        """Return whether a fit that the budget stopped was still on its way, or nearly there."""
+        if fit.converged or self.stopped or self.given_rounds is not None or not self.fine:
+            return False
+        if fit.reason != SPENT or self.stretch >= _STRETCHES:
+            return False
+        return fit.rising or fit.noise < _STRETCHES * _COARSE
 
     def start_points(self) -> np.ndarray:
         """Return the given start and others spread about it; raise where none can be used."""
@@ -319,7 +332,7 @@ class Automatic:
         if self.given_rounds is not None:
             return self.given_rounds * self.num_draws
         usual = max(_GRADIENTS, _ROUNDS_AT_LEAST * self.num_draws)
-        return usual if self.peaked else int(_NO_PEAK * usual)
+        return int(self.stretch * (1 if self.peaked else _NO_PEAK) * usual)
 
     def _rounds_left(self) -> int:
         if self.given_rounds is not None:

@@ -5,7 +5,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-_LARGEST_CHANGE = 4.0  # of a precision, in one step
+LARGEST_CHANGE = 4.0  # of a precision, in one step
+_DOUBT = 1.0  # nats of two ELBOs' noise, and no more, that excuse a step
+_LAST = 8  # rounds: a stretch of a run
 LOG_2PI = float(np.log(2 * np.pi))
 
 
@@ -59,6 +61,32 @@ class Row(NamedTuple):
     entropy: float
 
 
+@dataclasses.dataclass(frozen=True)
+class Step:
+    """A step from where `seen` was seen to a normal at `length` nats of KL.
+
+    `promise` is by how much the ELBO would be higher there if its slope stayed what it is.
+    """
+
+    seen: Round
+    promise: float
+    length: float
+
+    @classmethod
+    def between(cls, old: Moments, new: Moments, seen: Round) -> "Step":
+        """Measure the step from `old`, where `seen` was seen, to `new`."""
+        move = np.linalg.solve(old.scale, new.mean - old.mean)
+        root = np.linalg.solve(old.scale, new.scale)
+        bent = np.sum(seen.bend * (root @ root.T)) - np.trace(seen.bend)
+        length = 0.5 * (np.sum(root**2) - len(move) + move @ move) - np.linalg.slogdet(root)[1]
+        return cls(seen, float(seen.step @ move + 0.5 * bent), float(length))
+
+    def brought(self, share: float, after: Round) -> bool:
+        """Return whether the ELBO is higher by that share of the promise, noise in its favour."""
+        noise = 2 * float(np.hypot(self.seen.elbo_std_error, after.elbo_std_error))
+        return after.elbo - self.seen.elbo + min(noise, _DOUBT) > share * self.promise
+
+
 @dataclasses.dataclass
 class Ascent:
     """The record of a run of natural-gradient steps."""
@@ -76,7 +104,18 @@ class Ascent:
     @property
     def level(self) -> float:
         """The ELBO about which its last rounds lie."""
-        return float(np.median([row.elbo for row in self.history[-8:]] or [-np.inf]))
+        return float(np.median([row.elbo for row in self.history[-_LAST:]] or [-np.inf]))
+
+    @property
+    def rising(self) -> bool:
+        """Whether the ELBO about its last rounds is clearly higher than about those before."""
+        half = min(len(self.history) // 2, _LAST)
+        if half < _LAST // 2:
+            return False
+        last, before = self.history[-half:], self.history[-2 * half : -half]
+        gain = np.median([row.elbo for row in last]) - np.median([row.elbo for row in before])
+        error = np.median([row.elbo_std_error for row in (*last, *before)])
+        return bool(gain > 2 * error * np.sqrt(2 / half))
 
 
 def square_root(cov: np.ndarray) -> np.ndarray:
@@ -124,12 +163,14 @@ class Shape(NamedTuple):
         """Return how many numbers the mean and covariance are."""
         return 2 * dim if self.diagonal else dim * (dim + 3) // 2
 
-    def update(self, q: Moments, seen: Round, rate: float, trust: float) -> Moments:
+    def update(
+        self, q: Moments, seen: Round, rate: float, trust: float, change: float = LARGEST_CHANGE
+    ) -> Moments:
         """Return q after a natural-gradient step of length at most `rate` and `trust`.
 
         The precision moves by Λ ← Λ − rate · (2∂ELBO/∂Σ), eigenvalue by eigenvalue within a factor
-        of four, so it stays positive; the mean by rate · H⁻¹ ∂ELBO/∂μ, with the mean curvature H,
-        which is Λ unless that is diagonal. The rate is cut until the KL of the new normal from
+        of `change`, so it stays positive; the mean by rate · H⁻¹ ∂ELBO/∂μ, with the mean curvature
+        H, which is Λ unless that is diagonal. The rate is cut until the KL of the new normal from
         the old is at most `trust` nats.
 
         References:
@@ -139,8 +180,8 @@ class Shape(NamedTuple):
         slope = vectors.T @ seen.step
         bends = np.diagonal(seen.bend) if self.diagonal else values
         while True:
-            curvature = np.clip(1 - rate * values, 1 / _LARGEST_CHANGE, _LARGEST_CHANGE)
-            precision = np.clip(1 - rate * bends, 1 / _LARGEST_CHANGE, _LARGEST_CHANGE)
+            curvature = np.clip(1 - rate * values, 1 / LARGEST_CHANGE, LARGEST_CHANGE)
+            precision = np.clip(1 - rate * bends, 1 / change, change)
             move = rate * slope / curvature
             kl = 0.5 * float(np.sum(1 / precision - 1 + np.log(precision)) + move @ move)
             if kl <= trust or rate < 1e-12:
