@@ -6,9 +6,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from .. import kl
 from .._typing import Array, Float, PRNGKey, Scalar, Vector
-from ..kl import beta as beta_kl
-from ..kl import dirichlet as dirichlet_kl
 from ..kl._registry import register_kl
 from ..kl._stable import expm1_minus, phi
 from ._base import Family, check_loc, check_scale, cov, entropy, mean, std, supports
@@ -258,9 +257,9 @@ def _(family: Dirichlet) -> tuple[tuple[str, int], ...]:
 @register_kl(Beta, Beta)
 def _kl_beta(p: Beta, q: Beta) -> Scalar:
     logs = (v for f in (p, q) for v in (f.log_concentration1, f.log_concentration0))
-    return jnp.sum(beta_kl(*(jnp.exp(v) for v in logs)))
+    return jnp.sum(kl.beta(*(jnp.exp(v) for v in logs)))
 
 
 @register_kl(Dirichlet, Dirichlet)
 def _kl_dirichlet(p: Dirichlet, q: Dirichlet) -> Scalar:
-    return dirichlet_kl(jnp.exp(p.log_concentration), jnp.exp(q.log_concentration))
+    return kl.dirichlet(jnp.exp(p.log_concentration), jnp.exp(q.log_concentration))

@@ -6,10 +6,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.core import Tracer
-from jax.scipy.linalg import solve_triangular
 
+from .. import kl
 from .._typing import Array, Matrix, PRNGKey, Scalar, Vector
-from ..kl import multivariate_normal as multivariate_normal_kl
 from ..kl._registry import register_kl
 from ._base import Family, check_finite, check_loc, check_scale, cov, entropy, from_noise, mean, std
 from ._mean_field import HALF_LOG_2PI, MeanFieldNormal
@@ -84,6 +83,8 @@ class FullRankNormal(Family):
 
     def log_prob(self, x: Vector) -> Scalar:
         """Return log N(x | loc, L Lᵀ)."""
+        from jax.scipy.linalg import solve_triangular  # late: an automatic fit does without
+
         z = solve_triangular(self.scale_tril, x - self.loc, lower=True)
         return -0.5 * jnp.sum(z * z) - jnp.sum(self.log_diagonal) - self.dim * HALF_LOG_2PI
 
@@ -139,4 +140,4 @@ def _scale_tril(family: FullRankNormal | MeanFieldNormal) -> Matrix:
 @register_kl(FullRankNormal, MeanFieldNormal)
 @register_kl(MeanFieldNormal, FullRankNormal)
 def _kl(p: FullRankNormal | MeanFieldNormal, q: FullRankNormal | MeanFieldNormal) -> Scalar:
-    return multivariate_normal_kl(p.loc, _scale_tril(p), q.loc, _scale_tril(q))
+    return kl.multivariate_normal(p.loc, _scale_tril(p), q.loc, _scale_tril(q))

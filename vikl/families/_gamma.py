@@ -5,8 +5,8 @@ from typing import Any, ClassVar
 import jax.numpy as jnp
 import numpy as np
 
+from .. import kl
 from .._typing import Array, PRNGKey, Scalar, Vector
-from ..kl import gamma as gamma_kl
 from ..kl._registry import register_kl
 from ..kl._stable import expm1_minus
 from ._base import Family, check_loc, check_scale, cov, entropy, mean, std, supports
@@ -115,4 +115,4 @@ def _(family: Gamma) -> tuple[tuple[str, int], ...]:
 @register_kl(Gamma, Gamma)
 def _kl_gamma(p: Gamma, q: Gamma) -> Scalar:
     a, b = jnp.exp(p.log_concentration), jnp.exp(q.log_concentration)
-    return jnp.sum(gamma_kl(a, a * jnp.exp(-p.log_mean), b, b * jnp.exp(-q.log_mean)))
+    return jnp.sum(kl.gamma(a, a * jnp.exp(-p.log_mean), b, b * jnp.exp(-q.log_mean)))

@@ -7,9 +7,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax.scipy.linalg import solve_triangular
 
+from .. import kl
 from .._typing import Array, Float, Matrix, PRNGKey, Scalar, Vector
-from ..kl import low_rank_normal as low_rank_normal_kl
-from ..kl import multivariate_normal as multivariate_normal_kl
 from ..kl._registry import register_kl
 from ._base import Family, check_scale, cov, entropy, from_noise, mean, std
 from ._full_rank import FullRankNormal
@@ -146,7 +145,7 @@ def _parts(family: LowRankNormal | MeanFieldNormal) -> tuple[Array, Array, Array
 @register_kl(LowRankNormal, MeanFieldNormal)
 @register_kl(MeanFieldNormal, LowRankNormal)
 def _kl(p: LowRankNormal | MeanFieldNormal, q: LowRankNormal | MeanFieldNormal) -> Scalar:
-    return low_rank_normal_kl(*_parts(p), *_parts(q))
+    return kl.low_rank_normal(*_parts(p), *_parts(q))
 
 
 def _scale_tril(family: LowRankNormal | FullRankNormal) -> Matrix:
@@ -159,4 +158,4 @@ def _scale_tril(family: LowRankNormal | FullRankNormal) -> Matrix:
 @register_kl(LowRankNormal, FullRankNormal)
 @register_kl(FullRankNormal, LowRankNormal)
 def _kl_full(p: LowRankNormal | FullRankNormal, q: LowRankNormal | FullRankNormal) -> Scalar:
-    return multivariate_normal_kl(p.loc, _scale_tril(p), q.loc, _scale_tril(q))
+    return kl.multivariate_normal(p.loc, _scale_tril(p), q.loc, _scale_tril(q))

@@ -6,8 +6,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from .. import kl
 from .._typing import Array, PRNGKey, Scalar, Vector
-from ..kl import normal as normal_kl
 from ..kl._registry import register_kl
 from ._base import Family, check_loc, check_scale, cov, entropy, from_noise, mean, std
 
@@ -91,4 +91,4 @@ def _(family: MeanFieldNormal, noise: Vector) -> Vector:
 
 @register_kl(MeanFieldNormal, MeanFieldNormal)
 def _kl_mean_field(p: MeanFieldNormal, q: MeanFieldNormal) -> Scalar:
-    return jnp.sum(normal_kl(p.loc, jnp.exp(p.log_scale), q.loc, jnp.exp(q.log_scale)))
+    return jnp.sum(kl.normal(p.loc, jnp.exp(p.log_scale), q.loc, jnp.exp(q.log_scale)))

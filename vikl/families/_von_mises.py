@@ -9,8 +9,8 @@ import numpy as np
 from jax.lax import stop_gradient
 from jax.scipy.special import i0e, i1e
 
+from .. import kl
 from .._typing import Array, PRNGKey, Scalar, Vector
-from ..kl import von_mises as von_mises_kl
 from ..kl._registry import register_kl
 from ..kl._stable import horner
 from ._base import Family, check_loc, check_scale, supports
@@ -165,4 +165,4 @@ def _(family: VonMises) -> tuple[tuple[str, int], ...]:
 @register_kl(VonMises, VonMises)
 def _kl_von_mises(p: VonMises, q: VonMises) -> Scalar:
     one, other = jnp.exp(p.log_concentration), jnp.exp(q.log_concentration)
-    return jnp.sum(jax.vmap(von_mises_kl)(p.loc, one, q.loc, other))
+    return jnp.sum(jax.vmap(kl.von_mises)(p.loc, one, q.loc, other))

@@ -1,28 +1,38 @@
 """What the arguments of `fit` must be: every message names the argument, what came, what to do."""
 
 import os
-from typing import Any
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from .. import families, objectives
 from .._memory import check_memory
 from .._typing import PRNGKey, PyTree
-from ..families import (
-    Family,
-    FullRankNormal,
-    LowRankNormal,
-    MeanFieldNormal,
-    NormalMixture,
-    as_family,
-)
-from ..objectives import ReverseKL
+from ..families import Family, FullRankNormal, MeanFieldNormal
 from ..target import Target
 from ._at_home import check_at_home
+from ._journal import Journal
 
 FULL_RANK_UP_TO = 1000  # parameters; beyond, the automatic method is low-rank plus diagonal
+
+
+class Options(NamedTuple):
+    """What every way to fit takes from the call."""
+
+    num_steps: int | None
+    num_starts: int | None
+    progress: bool | None
+    callback: Callable | None
+    checkpoint: str | Path | None
+    max_seconds: float | None
+    journal: Journal | None
+    key: PRNGKey
+    judge_key: PRNGKey
 
 
 def check_key(key: Any) -> PRNGKey:
@@ -130,14 +140,15 @@ def check_draws(num_samples: Any, dim: int) -> None:
 
 def is_plain_reverse_kl(objective: Any) -> bool:
     """Return whether the objective is what the automatic method minimises anyway."""
-    return isinstance(objective, ReverseKL) and objective == ReverseKL()
+    plain = objectives.ReverseKL
+    return isinstance(objective, plain) and objective == plain()
 
 
 def has_natural_gradient(family: Any) -> bool:
     """Return whether the automatic method can fit this family."""
     kind = family if isinstance(family, type) else type(family)
     return family is None or kind in (
-        FullRankNormal, MeanFieldNormal, LowRankNormal, NormalMixture,
+        FullRankNormal, MeanFieldNormal, families.LowRankNormal, families.NormalMixture,
     )  # fmt: skip
 
 
@@ -159,7 +170,7 @@ def initial_family(target: Target, family: Any) -> Family:
         ValueError: a family of another dimension.
     """
     if family is None:
-        family = FullRankNormal if target.dim <= FULL_RANK_UP_TO else LowRankNormal
+        family = FullRankNormal if target.dim <= FULL_RANK_UP_TO else families.LowRankNormal
     if isinstance(family, type) and hasattr(family, "sample_and_log_prob"):
         check_family_memory(family, target.dim, target.dtype.itemsize)
         init = getattr(family, "init", None)
@@ -167,7 +178,7 @@ def initial_family(target: Target, family: Any) -> Family:
             raise TypeError(
                 f"`family` {family.__name__} has no `init(loc, scale)`; give an instance of it."
             )
-        family = as_family(init(target.start, 1.0))
+        family = families.as_family(init(target.start, 1.0))
         check_at_home(family, target)
         return family
     if isinstance(family, type) or not hasattr(family, "sample_and_log_prob"):
@@ -176,7 +187,7 @@ def initial_family(target: Target, family: Any) -> Family:
             f"`sample_and_log_prob`; got {family!r}. Use for example "
             "`vikl.families.FullRankNormal`."
         )
-    family = as_family(family)
+    family = families.as_family(family)
     if family.dim != target.dim:
         raise ValueError(
             f"`family` should have the dimension of the target, {target.dim} "

@@ -5,56 +5,45 @@ import time
 import warnings
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import equinox as eqx
 import jax
 import numpy as np
-import optax
 
+from .. import objectives
 from .._compile import compile_lightly, record_compiles
 from .._typing import PRNGKey, PyTree
-from ..diagnostics import WeightedDraws
 from ..diagnostics._iterates import settle
-from ..estimators import ScoreFunction
-from ..families import Family, mean
-from ..objectives import Objective, ReverseKL, verdict
+from ..families import mean
 from ..target import Target
 from ._arguments import (
+    Options,
     as_target,
     automatic_family,
     check_counts,
     check_key,
     check_run,
-    check_start,
     has_natural_gradient,
-    initial_family,
     is_plain_reverse_kl,
 )
 from ._automatic import Automatic, NoGradientError
-from ._evaluate import Evaluator
 from ._journal import Journal
-from ._load import load_finished
-from ._loop import Loop
+from ._judge import Judge, judge_support
 from ._method import Method, Request, check_method
 from ._posterior import Posterior
 from ._special import special_method
 from ._status import UNFINISHED, Ending
-from ._stochastic import StochasticGradient
-from ._weigh import weigh
 
-_DRAWS = 2000  # behind ELBO and k-hat
-_DEFAULT_STEPS = 10_000
-_DEFAULT_BUDGET = 100_000  # steps, where standing still ends the run
-_LEARNING_RATE = 0.02
-_SCORE_DRAWS = 64
+if TYPE_CHECKING:  # an automatic fit does without optax, and does not wait for it
+    import optax
 
 
 def fit(
     target: Target | Callable,
     family: Any = None,
-    objective: Objective | None = None,
-    optimizer: optax.GradientTransformation | None = None,
+    objective: "objectives.Objective | None" = None,
+    optimizer: "optax.GradientTransformation | None" = None,
     *,
     key: PRNGKey,
     method: Method | None = None,
@@ -134,11 +123,13 @@ def fit(
             method = special_method(target, family)
         journal = None
         if automatic and checkpoint is not None:
+            from ._load import load_finished
+
             done = load_finished(checkpoint, target, key, _name(method))
             if done is not None:
                 return done
             journal = Journal.open(checkpoint, _header(target, key, method))
-        options = _Options(
+        options = Options(
             num_steps,
             num_starts,
             progress,
@@ -159,7 +150,9 @@ def fit(
             if posterior is None and journal is not None:
                 options = options._replace(checkpoint=journal.steps)
         if posterior is None:
-            posterior = _fit_stochastically(target, family, objective, optimizer, options)
+            from ._fit_stochastic import fit_stochastically
+
+            posterior = fit_stochastically(target, family, objective, optimizer, options)
     seconds = time.monotonic() - began - compiles.seconds
     posterior = dataclasses.replace(
         posterior, compile_seconds=compiles.seconds, run_seconds=seconds
@@ -197,52 +190,15 @@ def _keep(posterior: Posterior, journal: Journal) -> Posterior:
     return dataclasses.replace(posterior, ending=posterior.ending.with_note(journal.trouble))
 
 
-class _Options(NamedTuple):
-    """What both methods take from the call."""
-
-    num_steps: int | None
-    num_starts: int | None
-    progress: bool | None
-    callback: Callable | None
-    checkpoint: str | Path | None
-    max_seconds: float | None
-    journal: Journal | None
-    key: PRNGKey
-    judge_key: PRNGKey
-
-
-class _Judge:
-    """Fresh weighted draws of a family, remembered, so that the last one is not drawn again."""
-
-    def __init__(self, target: Target, key: PRNGKey):
-        self.target, self.key = target, key
-        self.family: Family | None = None
-        self.weighted: WeightedDraws | None = None
-
-    def __call__(self, family: Family) -> WeightedDraws:
-        if self.weighted is None or not _same(family, self.family):
-            self.family = family
-            self.weighted = weigh(self.target, family, self.key, _DRAWS)
-        return self.weighted
-
-
-def _same(a: Any, b: Any) -> bool:
-    """Whether two pytrees have equal leaves: by NumPy, which compiles nothing."""
-    (leaves, treedef), (others, other) = jax.tree.flatten(a), jax.tree.flatten(b)
-    return treedef == other and all(
-        np.array_equal(np.asarray(v), np.asarray(w)) for v, w in zip(leaves, others)
-    )
-
-
 @compile_lightly
 def _two_keys(key: PRNGKey) -> tuple[PRNGKey, PRNGKey]:
     first, second = jax.random.split(key)
     return first, second
 
 
-def _fit_automatically(target: Target, family: Any, options: _Options) -> Posterior | None:
+def _fit_automatically(target: Target, family: Any, options: Options) -> Posterior | None:
     """Run the automatic method; None where the log density has no usable gradient."""
-    judge = _Judge(target, options.judge_key)
+    judge = Judge(target, options.judge_key)
     kind, instance = automatic_family(target, family)
     if instance is not None:
         start = mean(instance).astype(target.dtype)
@@ -257,14 +213,14 @@ def _fit_automatically(target: Target, family: Any, options: _Options) -> Poster
     except NoGradientError:
         return None
     weighted = judge(found.family)
-    ending = _judge_support(found.ending, weighted)
+    ending = judge_support(found.ending, weighted)
     return Posterior(
         target, found.family, ending, found.history, weighted, found.num_gradients, 0.0, 0.0,
         tuple(found.starts),
     )  # fmt: skip
 
 
-def _fit_by_method(target: Target, family: Any, method: Method, options: _Options) -> Posterior:
+def _fit_by_method(target: Target, family: Any, method: Method, options: Options) -> Posterior:
     request = Request(
         options.key, family, options.num_steps, options.num_starts, options.progress,
         options.callback, options.max_seconds, options.journal,
@@ -272,101 +228,16 @@ def _fit_by_method(target: Target, family: Any, method: Method, options: _Option
     # a method looks for what is not finite and counts it, so NumPy need not warn of it
     with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
         found = method.run(target, request)
-    weighted = _Judge(target, options.judge_key)(found.family)
+    weighted = Judge(target, options.judge_key)(found.family)
     history = dict(found.history) or {"step": np.asarray([found.num_gradients], float)}
     if "elbo" not in history:  # of a method that looks at it at the end only
         before = np.full(len(history["step"]) - 1, np.nan)
         history["elbo"] = np.append(before, weighted.elbo)
         history["elbo_std_error"] = np.append(before, weighted.elbo_std_error)
-    ending = _judge_support(found.ending, weighted)
+    ending = judge_support(found.ending, weighted)
     if ending.status == "diverged" and weighted.num_bad:
-        ending = ending.with_note(_judge_support(Ending("converged", ""), weighted).because)
+        ending = ending.with_note(judge_support(Ending("converged", ""), weighted).because)
     return Posterior(
         target, found.family, ending, history, weighted, found.num_gradients, 0.0, 0.0,
         found.starts, dict(found.details), settle(found.iterates),
     )  # fmt: skip
-
-
-def _fit_stochastically(
-    target: Target,
-    family: Any,
-    objective: Objective | None,
-    optimizer: optax.GradientTransformation | None,
-    options: _Options,
-) -> Posterior:
-    if options.num_starts not in (None, 1):
-        raise ValueError(
-            f"`num_starts` should be None with an optimizer; got {options.num_starts}. Start "
-            "from several family instances yourself, or leave `optimizer` and `objective` out: the "
-            "automatic method has several."
-        )
-    if objective is not None and not isinstance(objective, Objective):
-        StochasticGradient(objective, optax.sgd(0.0))  # raises the message
-    note = ""
-    if objective is None and optimizer is None and has_natural_gradient(family):
-        objective = ReverseKL(ScoreFunction(), num_samples=_SCORE_DRAWS)
-        note = (
-            "the log density's gradient is zero everywhere it was looked at, though its values "
-            "differ: score-function gradients were used instead of the automatic method"
-        )
-    objective = (ReverseKL() if objective is None else objective).prepare(target)
-    stop_on_plateau = options.num_steps is None and optimizer is not None
-    steps = options.num_steps or (_DEFAULT_BUDGET if optimizer is not None else _DEFAULT_STEPS)
-    if optimizer is None:
-        optimizer = optax.adam(optax.cosine_decay_schedule(_LEARNING_RATE, steps))
-    algorithm = StochasticGradient(objective, optimizer)
-    family = initial_family(target, family)
-    if objective.gradients_per_step():
-        start = np.asarray(target.start, np.float64)
-        value, gradient = Evaluator(target, (1,))(start[None])
-        check_start(target, start, value[0], gradient[0])
-    loop = Loop(
-        algorithm, target, family, options.key, num_steps=steps, stop_on_plateau=stop_on_plateau,
-        progress=options.progress, callback=options.callback, checkpoint=options.checkpoint,
-        max_seconds=options.max_seconds,
-    )  # fmt: skip
-    state, ending, history = loop.go()
-    weighted = _Judge(target, options.judge_key)(state.family)
-    ending = _judge_record(ending, verdict(objective, state.family, target, history))
-    if isinstance(objective, ReverseKL):
-        ending = _judge_support(ending, weighted)
-    with np.errstate(over="ignore", invalid="ignore"):
-        spread = weighted.x.std(axis=0)
-    if not np.isfinite(spread).all() and ending.status in ("converged", "budget spent"):
-        because = f"q has widened beyond all numbers ({ending.because})"
-        ending = Ending("diverged", because, ending.notes)
-    if note:
-        ending = ending.with_note(note)
-    per_step = objective.gradients_per_step()
-    gradients = loop.steps_taken * per_step + (1 if per_step else 0)  # and the look at the start
-    return Posterior(
-        target, state.family, ending, history, weighted, gradients, 0.0, 0.0,
-        settling=settle(loop.iterates(spread)),
-    )  # fmt: skip
-
-
-# -- judgements
-
-
-def _judge_support(ending: Ending, weighted: WeightedDraws) -> Ending:
-    """Say where q reaches places of zero or undefined density: there the ELBO is −inf."""
-    if weighted.num_bad == 0 or ending.status not in ("converged", "budget spent"):
-        return ending
-    share = 100.0 * weighted.num_bad / weighted.num_draws
-    what = "NaN" if weighted.num_nan else "−inf"
-    return Ending(
-        "outside the support",
-        f"{share:.2g} % of the draws have a log density of {what}, so the ELBO is −inf: declare "
-        f"a `support`, or reparameterise ({ending.status}: {ending.because})",
-        ending.notes,
-    )
-
-
-def _judge_record(ending: Ending, found: tuple[str, str] | None) -> Ending:
-    """Say what the objective sees in its record, such as weights that lived on a few draws."""
-    if found is None:
-        return ending
-    status, because = found
-    if ending.status == "diverged":
-        return ending.with_note(because)
-    return Ending(status, f"{because} ({ending.because})", ending.notes)

@@ -168,8 +168,3 @@ def _first_fit(target: Target, index: np.ndarray, weight: float, request: Reques
 def target_without_data(target: Target) -> Target:
     """Return a target that has forgotten its data, so that they are not traced."""
     return eqx.tree_at(lambda t: t.data, target, None, is_leaf=lambda v: v is None)
-
-
-def is_minibatch(target: Target) -> bool:
-    """Return whether a target has rows and a batch size."""
-    return isinstance(target.problem, RowsProblem)

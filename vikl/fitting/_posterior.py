@@ -11,14 +11,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from .. import diagnostics, interop, plots
+from .. import diagnostics, families, interop, plots
 from .._compile import compile_lightly
 from .._files import save_tree
 from .._typing import Array, Float, PRNGKey, PyTree, Scalar
 from ..diagnostics import WeightedDraws
 from ..diagnostics._iterates import Settling
 from ..diagnostics._linear_response import linear_response_cov
-from ..families import Blocks, Family, MeanFieldNormal, cov, mean, std
+from ..families import Family, MeanFieldNormal, cov, mean, std
 from ..target import Target
 from ..target._target import named_elements
 from ._arguments import check_draws, check_key, check_path
@@ -155,7 +155,7 @@ class Posterior:
         return self.ending.status if report is None else f"{self.ending.status}; {report.word}"
 
     @property
-    def report(self) -> diagnostics.Report | None:
+    def report(self) -> "diagnostics.Report | None":
         """The report of the latest `check`, or None where there was none."""
         return self.__dict__.get("_report")
 
@@ -178,7 +178,7 @@ class Posterior:
         num_draws: int = 2000,
         others: Sequence["Posterior"] = (),
         mcmc_steps: int = 0,
-    ) -> diagnostics.Report:
+    ) -> "diagnostics.Report":
         """Return a report on whether to believe the fit; its `verdict` says so in words.
 
         Costs a few hundred gradients: fresh draws, importance weights, and a search for modes
@@ -320,7 +320,7 @@ def _check_others(target: Target, others: Any) -> None:
 
 def _shapes_of(family: Family) -> dict[str, Any] | None:
     """Return the shapes of a family's fields by name; None where it holds more than arrays."""
-    if isinstance(family, Blocks):
+    if isinstance(family, families.Blocks):
         return {"parts": [[type(part).__name__, _shapes_of(part)] for part in family.parts]}
     fields = {f.name: getattr(family, f.name) for f in dataclasses.fields(family)}
     if not all(v is None or hasattr(v, "shape") for v in fields.values()):
