@@ -48,6 +48,7 @@ from bounded import bounded, keep_stderr  # noqa: E402
 from rows import thinned  # noqa: E402
 
 import vikl  # noqa: E402
+from vikl import _lazy  # noqa: E402
 from vikl._compile import forget_compiled  # noqa: E402
 
 #: With VIKL_EVERY=3, every third row of each law; tests without rows all run.
@@ -57,6 +58,7 @@ _MOST_MAPS = 15_000
 _MOST_SECONDS = float(os.environ.get("VIKL_TEST_SECONDS", "900"))
 
 # A module-level `jnp` constant would start a backend, and pin its dtype, at import.
+_lazy.load_everything("vikl")
 _ALIVE_AFTER_IMPORT = len(jax.live_arrays())
 
 

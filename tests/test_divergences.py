@@ -79,7 +79,7 @@ DIVERGENCES = sorted({row[0] for row in rows()} - {"entropy", "cross_entropy"})
 def public_names():
     """Names that the room's `__init__` re-exports."""
     tree = ast.parse(pathlib.Path(D.__file__).read_text())
-    imports = (node for node in tree.body if isinstance(node, ast.ImportFrom))
+    imports = (node for node in ast.walk(tree) if isinstance(node, ast.ImportFrom))
     names = {alias.asname for node in imports for alias in node.names if alias.asname}
     assigned = [node for node in tree.body if isinstance(node, ast.Assign)]
     return names | {ast.unparse(node.targets[0]) for node in assigned}

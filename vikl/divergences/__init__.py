@@ -29,36 +29,39 @@ eager; vmap = loop. Estimates: unbiased where they say so, within five standard 
 intervals that cover between 93 and 97 times of 100.
 """
 
+from vikl import _lazy
 from vikl.divergences import _generators
-from vikl.divergences._bounds import donsker_varadhan_bound as donsker_varadhan_bound
-from vikl.divergences._bounds import f_divergence_bound as f_divergence_bound
-from vikl.divergences._bounds import nwj_bound as nwj_bound
-from vikl.divergences._classifier import kl_from_classifier as kl_from_classifier
-from vikl.divergences._entropy import cross_entropy as cross_entropy
-from vikl.divergences._entropy import entropy as entropy
-from vikl.divergences._estimate import Estimate as Estimate
-from vikl.divergences._estimate import estimate_divergence as estimate_divergence
-from vikl.divergences._estimate import estimate_kl as estimate_kl
-from vikl.divergences._estimators import K1 as K1
-from vikl.divergences._estimators import K2 as K2
-from vikl.divergences._estimators import K3 as K3
-from vikl.divergences._estimators import Antithetic as Antithetic
-from vikl.divergences._estimators import ControlVariate as ControlVariate
-from vikl.divergences._estimators import QuasiMonteCarlo as QuasiMonteCarlo
-from vikl.divergences._integrals import f_divergence as f_divergence
-from vikl.divergences._integrals import jeffreys_divergence as jeffreys_divergence
-from vikl.divergences._integrals import jensen_shannon_divergence as jensen_shannon_divergence
-from vikl.divergences._integrals import skew_kl_divergence as skew_kl_divergence
-from vikl.divergences._integrals import total_variation_distance as total_variation_distance
-from vikl.divergences._mixtures import MixtureBounds as MixtureBounds
-from vikl.divergences._mixtures import kl_mixture_bounds as kl_mixture_bounds
-from vikl.divergences._orders import bhattacharyya_distance as bhattacharyya_distance
-from vikl.divergences._orders import chi_squared_divergence as chi_squared_divergence
-from vikl.divergences._orders import squared_hellinger_distance as squared_hellinger_distance
-from vikl.divergences._power import alpha_divergence as alpha_divergence
-from vikl.divergences._power import renyi_divergence as renyi_divergence
-from vikl.divergences._rao_blackwell import RaoBlackwellized as RaoBlackwellized
-from vikl.divergences._samples import kl_from_samples as kl_from_samples
-from vikl.divergences._wasserstein import wasserstein2_distance as wasserstein2_distance
+
+if not _lazy.deferred(__name__):
+    from vikl.divergences._bounds import donsker_varadhan_bound as donsker_varadhan_bound
+    from vikl.divergences._bounds import f_divergence_bound as f_divergence_bound
+    from vikl.divergences._bounds import nwj_bound as nwj_bound
+    from vikl.divergences._classifier import kl_from_classifier as kl_from_classifier
+    from vikl.divergences._entropy import cross_entropy as cross_entropy
+    from vikl.divergences._entropy import entropy as entropy
+    from vikl.divergences._estimate import Estimate as Estimate
+    from vikl.divergences._estimate import estimate_divergence as estimate_divergence
+    from vikl.divergences._estimate import estimate_kl as estimate_kl
+    from vikl.divergences._estimators import K1 as K1
+    from vikl.divergences._estimators import K2 as K2
+    from vikl.divergences._estimators import K3 as K3
+    from vikl.divergences._estimators import Antithetic as Antithetic
+    from vikl.divergences._estimators import ControlVariate as ControlVariate
+    from vikl.divergences._estimators import QuasiMonteCarlo as QuasiMonteCarlo
+    from vikl.divergences._integrals import f_divergence as f_divergence
+    from vikl.divergences._integrals import jeffreys_divergence as jeffreys_divergence
+    from vikl.divergences._integrals import jensen_shannon_divergence as jensen_shannon_divergence
+    from vikl.divergences._integrals import skew_kl_divergence as skew_kl_divergence
+    from vikl.divergences._integrals import total_variation_distance as total_variation_distance
+    from vikl.divergences._mixtures import MixtureBounds as MixtureBounds
+    from vikl.divergences._mixtures import kl_mixture_bounds as kl_mixture_bounds
+    from vikl.divergences._orders import bhattacharyya_distance as bhattacharyya_distance
+    from vikl.divergences._orders import chi_squared_divergence as chi_squared_divergence
+    from vikl.divergences._orders import squared_hellinger_distance as squared_hellinger_distance
+    from vikl.divergences._power import alpha_divergence as alpha_divergence
+    from vikl.divergences._power import renyi_divergence as renyi_divergence
+    from vikl.divergences._rao_blackwell import RaoBlackwellized as RaoBlackwellized
+    from vikl.divergences._samples import kl_from_samples as kl_from_samples
+    from vikl.divergences._wasserstein import wasserstein2_distance as wasserstein2_distance
 
 generators = _generators

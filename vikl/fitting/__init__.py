@@ -14,12 +14,15 @@ the run was killed and resumed; a repeat call compiles nothing; whatever happens
 state comes back with a status that says what happened.
 """
 
-from ._amortized import Amortized as Amortized
-from ._callback import Snapshot as Snapshot
-from ._many import ManyFits as ManyFits
-from ._many import natural_gradient as natural_gradient
-from ._posterior import Posterior as Posterior
-from ._status import Ending as Ending
-from ._stochastic import GradientState as GradientState
-from ._stochastic import StochasticGradient as StochasticGradient
-from ._summary import Summary as Summary
+from .. import _lazy
+
+if not _lazy.deferred(__name__):
+    from ._amortized import Amortized as Amortized
+    from ._callback import Snapshot as Snapshot
+    from ._many import ManyFits as ManyFits
+    from ._many import natural_gradient as natural_gradient
+    from ._posterior import Posterior as Posterior
+    from ._status import Ending as Ending
+    from ._stochastic import GradientState as GradientState
+    from ._stochastic import StochasticGradient as StochasticGradient
+    from ._summary import Summary as Summary

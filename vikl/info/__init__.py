@@ -21,15 +21,18 @@ zero at `p = q`; the gradient against finite differences along the simplex; jit 
 that name the argument.
 """
 
+from vikl import _lazy
 from vikl.info import _logits
-from vikl.info._codes import expected_code_length as expected_code_length
-from vikl.info._codes import huffman_code_lengths as huffman_code_lengths
-from vikl.info._codes import shannon_code_lengths as shannon_code_lengths
-from vikl.info._entropy import binary_entropy as binary_entropy
-from vikl.info._entropy import entropy as entropy
-from vikl.info._entropy import information as information
-from vikl.info._relative import cross_entropy as cross_entropy
-from vikl.info._relative import kl_divergence as kl_divergence
-from vikl.info._relative import mutual_information as mutual_information
+
+if not _lazy.deferred(__name__):
+    from vikl.info._codes import expected_code_length as expected_code_length
+    from vikl.info._codes import huffman_code_lengths as huffman_code_lengths
+    from vikl.info._codes import shannon_code_lengths as shannon_code_lengths
+    from vikl.info._entropy import binary_entropy as binary_entropy
+    from vikl.info._entropy import entropy as entropy
+    from vikl.info._entropy import information as information
+    from vikl.info._relative import cross_entropy as cross_entropy
+    from vikl.info._relative import kl_divergence as kl_divergence
+    from vikl.info._relative import mutual_information as mutual_information
 
 logits = _logits

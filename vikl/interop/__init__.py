@@ -12,4 +12,7 @@ Laws: importing this room imports no foreign library; what is handed over has th
 names and shapes as what was given.
 """
 
-from ._arviz import to_arviz as to_arviz
+from .. import _lazy
+
+if not _lazy.deferred(__name__):
+    from ._arviz import to_arviz as to_arviz

@@ -9,6 +9,7 @@ does not import NumPyro.
 from collections.abc import Callable
 from typing import Any
 
+from .. import _lazy
 from .._typing import Array
 
 Rule = Callable[[Any, Any], Array]
@@ -62,11 +63,14 @@ def _load_numpyro_rules() -> None:
 def registered_kl_pairs() -> tuple[tuple[type, type], ...]:
     """Return all registered pairs of classes, in a fixed order, those of NumPyro included.
 
+    This imports all of vikl, as a class's rules are registered by the file that defines it.
+
     >>> import vikl
     >>> ("Normal", "Normal") in [(p.__name__, q.__name__) for p, q in vikl.registered_kl_pairs()]
     True
     """
     _load_numpyro_rules()
+    _lazy.load_everything("vikl")
     name = lambda cls: (cls.__module__, cls.__qualname__)
     return tuple(sorted(_RULES, key=lambda pair: (name(pair[0]), name(pair[1]))))
 

@@ -21,28 +21,31 @@ differences; float32 against float64, also at extreme logits; `where`; jit = eag
 retrace; vmap = loop; errors that name the argument.
 """
 
-from ._bandit import TiltedPolicy as TiltedPolicy
-from ._bandit import tilted_policy as tilted_policy
-from ._distillation import distillation as distillation
-from ._focal import focal_kl as focal_kl
-from ._focal import focal_kl_from_logits as focal_kl_from_logits
-from ._focal import naive_focal_kl as naive_focal_kl
-from ._gain import information_gain as information_gain
-from ._penalty import AdaptivePenalty as AdaptivePenalty
-from ._policy import policy_kl as policy_kl
-from ._rate import active_units as active_units
-from ._rate import rate as rate
-from ._rate import sampled_rate as sampled_rate
-from ._rows import masked_mean as masked_mean
-from ._spectra import autoregressive_kl as autoregressive_kl
-from ._spectra import autoregressive_spectrum as autoregressive_spectrum
-from ._spectra import noise_kl as noise_kl
-from ._spectra import spectral_kl as spectral_kl
-from ._squashed import TanhNormal as TanhNormal
-from ._tokens import token_kl as token_kl
-from ._trust_region import TrustRegionStep as TrustRegionStep
-from ._trust_region import trust_region_step as trust_region_step
-from ._vae import distortion as distortion
-from ._vae import elbo as elbo
-from ._vae import importance_weighted_bound as importance_weighted_bound
-from ._vae import vae_loss as vae_loss
+from .. import _lazy
+
+if not _lazy.deferred(__name__):
+    from ._bandit import TiltedPolicy as TiltedPolicy
+    from ._bandit import tilted_policy as tilted_policy
+    from ._distillation import distillation as distillation
+    from ._focal import focal_kl as focal_kl
+    from ._focal import focal_kl_from_logits as focal_kl_from_logits
+    from ._focal import naive_focal_kl as naive_focal_kl
+    from ._gain import information_gain as information_gain
+    from ._penalty import AdaptivePenalty as AdaptivePenalty
+    from ._policy import policy_kl as policy_kl
+    from ._rate import active_units as active_units
+    from ._rate import rate as rate
+    from ._rate import sampled_rate as sampled_rate
+    from ._rows import masked_mean as masked_mean
+    from ._spectra import autoregressive_kl as autoregressive_kl
+    from ._spectra import autoregressive_spectrum as autoregressive_spectrum
+    from ._spectra import noise_kl as noise_kl
+    from ._spectra import spectral_kl as spectral_kl
+    from ._squashed import TanhNormal as TanhNormal
+    from ._tokens import token_kl as token_kl
+    from ._trust_region import TrustRegionStep as TrustRegionStep
+    from ._trust_region import trust_region_step as trust_region_step
+    from ._vae import distortion as distortion
+    from ._vae import elbo as elbo
+    from ._vae import importance_weighted_bound as importance_weighted_bound
+    from ._vae import vae_loss as vae_loss

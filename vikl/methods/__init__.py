@@ -14,16 +14,19 @@ evaluation of the log density's gradient, a Hessian as `dim` of them; the same k
 bits; a repeat call compiles nothing; a bad target gets a status in words.
 """
 
-from ..fitting._method import Method as Method
-from ._average import PolyakAverage as PolyakAverage
-from ._batch_and_match import BatchAndMatch as BatchAndMatch
-from ._batch_and_match import constant_regularization as constant_regularization
-from ._batch_and_match import decaying_regularization as decaying_regularization
-from ._deterministic import DeterministicADVI as DeterministicADVI
-from ._laplace import Laplace as Laplace
-from ._linear_response import linear_response_covariance as linear_response_covariance
-from ._pathfinder import Pathfinder as Pathfinder
-from ._raabbvi import Raabbvi as Raabbvi
-from ._score_matching import GaussianScoreMatching as GaussianScoreMatching
-from ._stochastic_vi import StandsStill as StandsStill
-from ._stochastic_vi import StochasticVI as StochasticVI
+from .. import _lazy
+
+if not _lazy.deferred(__name__):
+    from ..fitting._method import Method as Method
+    from ._average import PolyakAverage as PolyakAverage
+    from ._batch_and_match import BatchAndMatch as BatchAndMatch
+    from ._batch_and_match import constant_regularization as constant_regularization
+    from ._batch_and_match import decaying_regularization as decaying_regularization
+    from ._deterministic import DeterministicADVI as DeterministicADVI
+    from ._laplace import Laplace as Laplace
+    from ._linear_response import linear_response_covariance as linear_response_covariance
+    from ._pathfinder import Pathfinder as Pathfinder
+    from ._raabbvi import Raabbvi as Raabbvi
+    from ._score_matching import GaussianScoreMatching as GaussianScoreMatching
+    from ._stochastic_vi import StandsStill as StandsStill
+    from ._stochastic_vi import StochasticVI as StochasticVI

@@ -15,21 +15,24 @@ Laws: stationary at q = p; unchanged by a constant added to the log density (its
 `elbo` ≤ log Z; all its estimators agree in mean.
 """
 
-from ._amortized import AmortizedForwardKL as AmortizedForwardKL
-from ._annealed import AnnealedKL as AnnealedKL
-from ._base import Objective as Objective
-from ._base import evaluate as evaluate
-from ._base import initial_state as initial_state
-from ._base import verdict as verdict
-from ._f_divergence import FDivergence as FDivergence
-from ._forward_kl import ForwardKL as ForwardKL
-from ._importance_weighted import ImportanceWeighted as ImportanceWeighted
-from ._renyi import ChiSquared as ChiSquared
-from ._renyi import Renyi as Renyi
-from ._reverse_kl import ReverseKL as ReverseKL
-from ._score_climbing import MarkovianScoreClimbing as MarkovianScoreClimbing
-from ._score_matching import ScoreMatching as ScoreMatching
-from ._symmetric import Jeffreys as Jeffreys
-from ._symmetric import JensenShannon as JensenShannon
-from ._symmetric import SquaredHellinger as SquaredHellinger
-from ._tail_adaptive import TailAdaptive as TailAdaptive
+from .. import _lazy
+
+if not _lazy.deferred(__name__):
+    from ._amortized import AmortizedForwardKL as AmortizedForwardKL
+    from ._annealed import AnnealedKL as AnnealedKL
+    from ._base import Objective as Objective
+    from ._base import evaluate as evaluate
+    from ._base import initial_state as initial_state
+    from ._base import verdict as verdict
+    from ._f_divergence import FDivergence as FDivergence
+    from ._forward_kl import ForwardKL as ForwardKL
+    from ._importance_weighted import ImportanceWeighted as ImportanceWeighted
+    from ._renyi import ChiSquared as ChiSquared
+    from ._renyi import Renyi as Renyi
+    from ._reverse_kl import ReverseKL as ReverseKL
+    from ._score_climbing import MarkovianScoreClimbing as MarkovianScoreClimbing
+    from ._score_matching import ScoreMatching as ScoreMatching
+    from ._symmetric import Jeffreys as Jeffreys
+    from ._symmetric import JensenShannon as JensenShannon
+    from ._symmetric import SquaredHellinger as SquaredHellinger
+    from ._tail_adaptive import TailAdaptive as TailAdaptive

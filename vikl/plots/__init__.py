@@ -14,5 +14,8 @@ Laws: every axis is labelled, with units where there are any; the title says wha
 that are not finite are counted in the figure, not dropped in silence.
 """
 
-from ._marginals import marginals_figure as marginals_figure
-from ._report import report_figure as report_figure
+from .. import _lazy
+
+if not _lazy.deferred(__name__):
+    from ._marginals import marginals_figure as marginals_figure
+    from ._report import report_figure as report_figure

@@ -14,4 +14,7 @@ integrates to the same constant in both spaces; the data are traced leaves, so a
 of the same shapes does not recompile.
 """
 
-from ._target import Target as Target
+from .. import _lazy
+
+if not _lazy.deferred(__name__):
+    from ._target import Target as Target
