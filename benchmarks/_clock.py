@@ -47,11 +47,16 @@ def spread(values: np.ndarray, digits: int = 2) -> str:
 
 
 def child(code: str, *args: str) -> tuple[float, float, str]:
-    """Run Python code in a fresh process; return its wall and CPU seconds and its output."""
+    """Run Python code in a fresh process; return its wall and CPU seconds and its output.
+
+    With compiled bytecode kept, as users have it: without, a checkout compiles its sources anew in
+    each process, and installed peers do not.
+    """
+    environment = {k: v for k, v in os.environ.items() if k != "PYTHONDONTWRITEBYTECODE"}
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
     started = time.perf_counter()
     command = [sys.executable, "-c", code, *args]
-    done = subprocess.run(command, check=True, capture_output=True, text=True)
+    done = subprocess.run(command, check=True, capture_output=True, text=True, env=environment)
     wall = time.perf_counter() - started
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
