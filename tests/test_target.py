@@ -255,3 +255,35 @@ def test_draws_of_a_constrained_prior_have_its_moments(float64, standard_promoti
     target = Target.from_density(zero, 1.0, "positive")
     x = 0.5 * jax.random.normal(jax.random.key(0), (20_000, 1))
     assert_mean(jax.vmap(target.constrain)(x), np.exp(0.125), detects=0.05)
+
+
+# -- the look at a plain log density
+
+
+def test_a_function_is_looked_at_once_for_each_shape():
+    traces = []
+
+    def density(x, data):
+        traces.append(x.shape)
+        return -0.5 * jnp.sum((x - data) ** 2)
+
+    def look(dim, data):
+        before = len(traces)
+        Target.from_density(density, jnp.zeros(dim), data=data)
+        return len(traces) - before
+
+    assert look(2, jnp.ones(2)) == 2
+    assert look(2, jnp.zeros(2)) == 0  # new data of the same shape
+    assert look(2, jnp.float32(1.0)) == 2
+    assert look(3, jnp.ones(3)) == 2
+    assert look(3, 1.0) == 2
+    assert look(3, 2.0) == 2  # a number is part of the program
+
+
+def test_a_function_found_wanting_is_refused_each_time():
+    def density(x):
+        return x
+
+    for _ in range(2):
+        with pytest.raises(ValueError, match="scalar"):
+            Target.from_density(density, jnp.zeros(2))

@@ -1,7 +1,7 @@
 """Finding modes: L-BFGS from several starts in lockstep, and their curvature."""
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
@@ -19,41 +19,30 @@ class Climb:
     x: np.ndarray
     value: float
     gradient: np.ndarray
-    steps: list = dataclasses.field(default_factory=list)
-    changes: list = dataclasses.field(default_factory=list)
     length: float = 1.0
     backtracks: int = 0
-    direction: np.ndarray = dataclasses.field(default_factory=lambda: np.zeros(0))
     done: str = ""
 
-    def aim(self) -> None:
-        """Set the search direction: L-BFGS, or the gradient where that does not ascend."""
-        direction = self.inverse_hessian_times(self.gradient)
-        if not direction @ self.gradient > 0:
-            self.steps, self.changes = [], []
-            direction = self.inverse_hessian_times(self.gradient)
-        self.direction, self.length, self.backtracks = direction, 1.0, 0
+    def __post_init__(self) -> None:
+        self.direction = np.zeros(0)
+        self.forget()
 
-    def inverse_hessian_times(self, vector: np.ndarray) -> np.ndarray:
-        """Apply the L-BFGS estimate of the inverse of −Hessian (two-loop recursion)."""
-        v, alphas = vector.copy(), []
-        for s, y in zip(self.steps[::-1], self.changes[::-1]):
-            alphas.append((s @ v) / (s @ y))
-            v -= alphas[-1] * y
-        if self.steps:
-            v *= (self.steps[-1] @ self.changes[-1]) / (self.changes[-1] @ self.changes[-1])
-        else:
-            v /= max(np.linalg.norm(self.gradient), 1.0)
-        for s, y, alpha in zip(self.steps, self.changes, alphas[::-1]):
-            v += s * (alpha - (y @ v) / (s @ y))
-        return v
+    def forget(self) -> None:
+        """Forget the curvature seen: the last steps and changes of gradient, the newest last."""
+        self.steps = self.changes = np.zeros((_MEMORY, len(self.x)))
+
+    def inverse_hessian_times(self, vectors: np.ndarray) -> np.ndarray:
+        """Apply the L-BFGS estimate of the inverse of −Hessian to a vector or to rows of them."""
+        rows = np.atleast_2d(vectors)
+        found = _inverse_hessian_times(rows, self.steps[None], self.changes[None], [self.gradient])
+        return found.reshape(vectors.shape)
 
     def accept(self, x: np.ndarray, value: float, gradient: np.ndarray, noise: float) -> None:
         """Move to `x`, remember the curvature seen, and stop where nothing more is to be won."""
         step, change = x - self.x, self.gradient - gradient
         if step @ change > 1e-12 * np.linalg.norm(step) * np.linalg.norm(change):
-            self.steps = [*self.steps, step][-_MEMORY:]
-            self.changes = [*self.changes, change][-_MEMORY:]
+            self.steps = np.concatenate([self.steps[1:], step[None]])
+            self.changes = np.concatenate([self.changes[1:], change[None]])
         gain = value - self.value
         predicted = float(self.direction @ self.gradient)
         self.x, self.value, self.gradient = x, value, gradient
@@ -61,14 +50,53 @@ class Climb:
             self.done = "converged"
         elif not np.isfinite(value) or np.abs(x).max() > 1e15:
             self.done = "unbounded"
-        else:
-            self.aim()
 
     def scale(self) -> np.ndarray:
         """Return a scale (dim, dim) whose outer product is the inverse Hessian estimate."""
-        dense = np.stack([self.inverse_hessian_times(row) for row in np.eye(len(self.x))])
+        dense = self.inverse_hessian_times(np.eye(len(self.x)))
         values, vectors = np.linalg.eigh((dense + dense.T) / 2)
         return vectors * np.sqrt(np.maximum(values, 1e-12 * values.max()))
+
+
+def aim(climbs: list[Climb]) -> None:
+    """Set search directions: L-BFGS, or the gradient where that does not ascend.
+
+    All at once, as Python's time for one small product is NumPy's for ten.
+    """
+    if not climbs:
+        return
+    steps, changes = (np.stack(v) for v in zip(*((one.steps, one.changes) for one in climbs)))
+    gradients = [one.gradient for one in climbs]
+    directions = _inverse_hessian_times(np.stack(gradients), steps, changes, gradients)
+    for one, direction in zip(climbs, directions):
+        if not direction @ one.gradient > 0:
+            one.forget()
+            direction = one.inverse_hessian_times(one.gradient)
+        one.direction, one.length, one.backtracks = direction, 1.0, 0
+
+
+def _inverse_hessian_times(
+    vectors: np.ndarray, steps: np.ndarray, changes: np.ndarray, gradients: Sequence[np.ndarray]
+) -> np.ndarray:
+    """Apply L-BFGS estimates to rows (n, dim): two-loop recursions over (n or 1, memory, dim).
+
+    A pair of zeros is none; where there is no pair, a row is divided by its gradient's length.
+    """
+    dot = lambda a, b: np.sum(a * b, axis=-1)
+    curved = dot(steps, changes)
+    inverse = np.divide(1.0, curved, out=np.zeros_like(curved), where=curved != 0)
+    used = range(steps.shape[1] - int((curved != 0).any(axis=0).sum()), steps.shape[1])
+    v, alphas = vectors.copy(), {}
+    for i in reversed(used):
+        alphas[i] = inverse[:, i] * dot(steps[:, i], v)
+        v -= alphas[i][:, None] * changes[:, i]
+    plain = 1 / np.maximum([np.linalg.norm(g) for g in gradients], 1.0)
+    newest = dot(changes[:, -1], changes[:, -1])
+    sizes = np.divide(curved[:, -1], newest, out=plain, where=newest != 0)
+    v *= sizes[:, None]
+    for i in used:
+        v += (alphas[i] - inverse[:, i] * dot(changes[:, i], v))[:, None] * steps[:, i]
+    return v
 
 
 @dataclasses.dataclass
@@ -100,8 +128,7 @@ def climb(
     values, gradients = evaluate(starts)
     usable = np.isfinite(values) & np.isfinite(gradients).all(axis=1)
     climbs = [Climb(*item) for item in zip(starts[usable], values[usable], gradients[usable])]
-    for one in climbs:
-        one.aim()
+    aim(climbs)
     for _ in range(max_iterations):
         active = [one for one in climbs if not one.done]
         if not active:
@@ -115,6 +142,7 @@ def climb(
 def _iterate(evaluate: Evaluate, active: list[Climb], precision: float) -> None:
     trial = np.stack([one.x + one.length * one.direction for one in active])
     values, gradients = evaluate(trial)
+    moved = []
     for one, x, value, gradient in zip(active, trial, values, gradients):
         noise = 4 * precision * (1 + abs(one.value))
         ascent = one.length * float(one.direction @ one.gradient)
@@ -123,11 +151,13 @@ def _iterate(evaluate: Evaluate, active: list[Climb], precision: float) -> None:
             one.done = "unbounded"
         elif fine and value >= one.value + 1e-4 * ascent - noise:
             one.accept(x, float(value), gradient, noise)
+            moved.append(one)
         elif one.backtracks >= _BACKTRACKS:
             one.done = "stuck"  # at rounding level this is an optimum; the Newton steps judge it
         else:
             one.length *= 0.4
             one.backtracks += 1
+    aim([one for one in moved if not one.done])
 
 
 def curvature(evaluate: Evaluate, x: np.ndarray, scale: np.ndarray, step: float) -> np.ndarray:

@@ -1,5 +1,7 @@
 """The target's batched value and gradient, compiled once, counted honestly."""
 
+from collections.abc import Callable
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -48,6 +50,7 @@ class Evaluator:
         wide = self.small < _FEWEST or jax.default_backend() != "cpu"
         self.grouped = self.small < self.large and not wide
         self.num_gradients = 0
+        self._program: Callable | None = None  # in groups: its arrays always have the same shapes
 
     def __call__(self, points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Return log densities (n,) and gradients (n, dim) at `points` (n, dim)."""
@@ -81,8 +84,8 @@ class Evaluator:
             x = np.empty((self._whole_groups(self.large), rows.shape[1]), rows.dtype)
             x[:n], x[n:] = rows, rows[-1]
             args = self.target, self.small, x, np.array(-(-n // self.small), np.int32)
-            program = _by_groups.prepare(*args)
-            if n < self.large or getattr(program, "work", 0.0) < _LIGHT:
-                found = program(*args)
+            self._program = self._program or _by_groups.prepare(*args)
+            if n < self.large or getattr(self._program, "work", 0.0) < _LIGHT:
+                found = self._program(*args)
         values, gradients = found or _values_and_gradients(self.target, rows)
         return np.asarray(values)[:n], np.asarray(gradients)[:n]

@@ -4,7 +4,7 @@ import dataclasses
 
 import numpy as np
 
-from ..fitting._ascent import Climb, Evaluate, _iterate
+from ..fitting._ascent import Climb, Evaluate, _iterate, aim
 
 _LOG_2PI = float(np.log(2 * np.pi))
 _CURVED = 1e-12  # of |s||y|, below which a pair says nothing of curvature
@@ -58,8 +58,7 @@ def follow(
     usable = np.isfinite(values) & np.isfinite(gradients).all(axis=1)
     climbs = [Climb(*item) for item in zip(starts[usable], values[usable], gradients[usable])]
     paths = [Path([one.x], [one.gradient]) for one in climbs]
-    for one in climbs:
-        one.aim()
+    aim(climbs)
     for _ in range(max_iterations):
         active = [(one, path) for one, path in zip(climbs, paths) if not one.done]
         if not active:
@@ -81,7 +80,7 @@ def _go_on(one: Climb, precision: float) -> None:
         promise = 0.5 * float(one.inverse_hessian_times(one.gradient) @ one.gradient)
         if promise > _SMALL + 4 * precision * (1 + abs(one.value)):
             one.done = ""
-            one.aim()
+            aim([one])
 
 
 def normals(path: Path, memory: int) -> list[ThinNormal]:

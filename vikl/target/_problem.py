@@ -1,6 +1,8 @@
 """The contract of a target's problem, and the one made of a plain log density."""
 
 import re
+import types
+import weakref
 from abc import abstractmethod
 from collections.abc import Callable
 from typing import Any
@@ -14,6 +16,8 @@ from .._typing import PyTree, Scalar, Vector
 from ._layout import Layout, layout_of
 
 _ARRAYS = (np.ndarray, np.generic, jax.Array)
+#: Functions that were looked at, and with which shapes.
+_CHECKED: weakref.WeakKeyDictionary[Callable, set] = weakref.WeakKeyDictionary()
 
 
 class Problem(eqx.Module):
@@ -84,9 +88,14 @@ def check_output(problem: DensityProblem, data: PyTree, name: str) -> None:
     """Trace the user's function, without computing anything, and look at what it returns.
 
     Twice: a function that reads a random generator, a counter or the clock gives two programs, and
-    a fit would compare values of different densities.
+    a fit would compare values of different densities. Once that is seen, a repeat call with the
+    same function and the same shapes is not looked at again: it is not traced again to run either.
     """
     layout = problem.layout
+    call_of = (layout, *_shapes(data), str(jax.config.jax_numpy_dtype_promotion))
+    checked = _CHECKED.setdefault(problem.function, set()) if _is_kept(problem.function) else set()
+    if call_of in checked:
+        return
     x = jax.ShapeDtypeStruct((layout.dim,), layout.dtype)
     traced, static = eqx.partition(data, eqx.is_array)
 
@@ -110,6 +119,19 @@ def check_output(problem: DensityProblem, data: PyTree, name: str) -> None:
             "when traced twice. It reads something that changes, such as a random generator, a "
             "counter or the clock: pass what it reads as `data`, or compute it once outside."
         )
+    checked.add(call_of)
+
+
+def _is_kept(function: Callable) -> bool:
+    """Whether a callable is compared by identity: one that holds arrays has no hash, say."""
+    return isinstance(function, types.FunctionType)
+
+
+def _shapes(data: PyTree) -> tuple:
+    """Return what a trace of a function of `data` depends on."""
+    leaves, treedef = jax.tree.flatten(data)
+    kinds = (jax.typeof(v) if eqx.is_array(v) else (type(v), repr(v)) for v in leaves)
+    return treedef, *kinds
 
 
 def _program(call: Callable, x: Any, traced: PyTree) -> tuple[Any, tuple[str, list[bytes]]]:
