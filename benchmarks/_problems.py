@@ -50,21 +50,27 @@ def correlated_normal(dim: int = 100, condition: float = 100.0) -> Problem:
     return Problem(f"normal, {dim}-d, condition {condition:g}", dim, log_density, draws)
 
 
-def diabetes() -> Problem:
-    """Make diabetes progression on ten measured predictors, in their own units; log sd last."""
+def diabetes_rows() -> tuple[np.ndarray, np.ndarray]:
+    """Return ten measured predictors in their own units, ones first, and the outcome."""
     from sklearn.datasets import load_diabetes
 
     bunch: Any = load_diabetes(scaled=False)
-    data, outcome = bunch.data, bunch.target
-    design = np.concatenate([np.ones((len(data), 1)), data], axis=1).astype(np.float32)
-    outcome = outcome.astype(np.float32)
+    design = np.concatenate([np.ones((len(bunch.data), 1)), bunch.data], axis=1)
+    return design.astype(np.float32), bunch.target.astype(np.float32)
 
-    def log_density(x):
-        residual = (outcome - design @ x[:11]) * jnp.exp(-x[11])
-        log_prior = -0.5 * jnp.sum((x[:11] / 1000.0) ** 2) - 0.5 * ((x[11] - 4.0) / 2.0) ** 2
-        return log_prior - 0.5 * jnp.sum(residual**2) - len(outcome) * x[11]
 
-    return Problem("diabetes", 12, log_density)
+def regression(x, rows):
+    """Return the log posterior of 11 coefficients and a log sd, by rows of design and outcome."""
+    design, outcome = rows
+    residual = (outcome - design @ x[:11]) * jnp.exp(-x[11])
+    log_prior = -0.5 * jnp.sum((x[:11] / 1000.0) ** 2) - 0.5 * ((x[11] - 4.0) / 2.0) ** 2
+    return log_prior - 0.5 * jnp.sum(residual**2) - len(outcome) * x[11]
+
+
+def diabetes() -> Problem:
+    """Make diabetes progression on its predictors; log sd last."""
+    rows = diabetes_rows()
+    return Problem("diabetes", 12, lambda x: regression(x, rows))
 
 
 def banana() -> Problem:
