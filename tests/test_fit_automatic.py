@@ -11,6 +11,7 @@ from numpyro.distributions import MultivariateNormal
 import vikl
 from vikl.diagnostics import WeightedDraws
 from vikl.families import FullRankNormal, MeanFieldNormal
+from vikl.fitting import _automatic
 from vikl.fitting._natural import Ascent, Moments, Row, draw_noise
 from vikl.fitting._rivals import behind, clearly_better, symmetric_kl
 from vikl.fitting._unsettled import unsettled
@@ -185,9 +186,7 @@ def centred(v, y):
     return levels + normal(y, v["level"][:, None], v["sd"])
 
 
-@pytest.mark.parametrize("seed", [0, 1])
-def test_a_centred_hierarchy_is_not_left_in_its_neck(seed):
-    """The density has no bound where the levels agree: every climb ends there, 40 nats too low."""
+def fit_centred(seed):
     rng = np.random.default_rng(3)
     levels = 150.0 + 8.0 * rng.normal(size=20)
     y = (levels[:, None] + 5.0 * rng.normal(size=(20, 4))).astype(np.float32)
@@ -196,14 +195,28 @@ def test_a_centred_hierarchy_is_not_left_in_its_neck(seed):
         support={"spread": "positive", "sd": "positive"}, data=y,
         key=jax.random.key(seed), progress=False,
     )  # fmt: skip
+    return post, y
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+def test_a_centred_hierarchy_is_not_left_in_its_neck(seed, monkeypatch):
+    """The density has no bound where the levels agree: every climb ends there, 40 nats too low.
+
+    Such climbs still promise much, and are left at once; looking closely at them costs more.
+    """
+    post, y = fit_centred(seed)
     assert post.status == "converged"
-    assert post.num_gradients < 7300
+    assert post.num_gradients < 5000
     draws = post.sample(jax.random.key(1), 1000)
     within = y.std(axis=1, ddof=1)
     assert float(draws["sd"].mean()) == pytest.approx(np.sqrt(np.mean(within**2)), rel=0.1)
     assert float(draws["spread"].mean()) == pytest.approx(y.mean(axis=1).std(ddof=1), rel=0.15)
     np.testing.assert_allclose(draws["level"].mean(axis=0), y.mean(axis=1), atol=4.0)
     assert post.check(jax.random.key(2)).word in ("good", "usable after resampling")
+    monkeypatch.setattr(_automatic, "_ADRIFT", np.inf)
+    closely, _ = fit_centred(seed)
+    assert closely.num_gradients > post.num_gradients + 400
+    assert closely.elbo < post.elbo + 0.1
 
 
 @pytest.mark.parametrize(

@@ -31,6 +31,11 @@ class Climb:
         """Forget the curvature seen: the last steps and changes of gradient, the newest last."""
         self.steps = self.changes = np.zeros((_MEMORY, len(self.x)))
 
+    @property
+    def promise(self) -> float:
+        """The nats that the slope promises for the next step."""
+        return float(self.direction @ self.gradient)
+
     def inverse_hessian_times(self, vectors: np.ndarray) -> np.ndarray:
         """Apply the L-BFGS estimate of the inverse of −Hessian to a vector or to rows of them."""
         rows = np.atleast_2d(vectors)
@@ -44,7 +49,7 @@ class Climb:
             self.steps = np.concatenate([self.steps[1:], step[None]])
             self.changes = np.concatenate([self.changes[1:], change[None]])
         gain = value - self.value
-        predicted = float(self.direction @ self.gradient)
+        predicted = self.promise
         self.x, self.value, self.gradient = x, value, gradient
         if max(gain, 0.0) < 1e-3 + noise and predicted < 1e-2 + noise:
             self.done = "converged"

@@ -42,9 +42,10 @@ _WIDEST = 1e15  # a mode wider than this is flat: there is no curvature to trust
 _FEWEST_ROUNDS = 8  # of another second opinion
 _NO_PEAK = 1.5  # times that, where no climb reached a mode: a broad start comes from far away
 _STRETCHES = 3  # times the budget, at most, while the fit still gets better
+_ADRIFT = 5.0  # nats that the highest climb's next step promises: up a neck, and there is no end
 _DOUBTFUL_ROUNDS = 4  # for a mode that no climb has reached
 _BROAD = (1.0, 0.3)  # sds of a second opinion's starts, unconstrained; the next if one is no better
-_RESERVE = 0.25  # of what is left, for the first opinion where the second stays behind
+_RESERVE = 0.25  # of what is left, for the other opinion where one stays behind
 _NEWTON_ROUNDS = (12, 5)  # for the first mode, and for each other
 _NEWTON_GRADIENTS = (600, 300)  # and no more than these, except for two rounds
 _NO_VALLEY = 0.5  # nats
@@ -127,6 +128,7 @@ class Automatic:
         self.mass = -np.inf  # the log of what distinct modes hold together, at least
         self.peaked = True  # whether some climb reached a mode
         self.highest: np.ndarray | None = None  # where the best one ended
+        self.adrift = False  # whether that was far from any mode
         self.starts: list[Start] = []
         self.led: dict[int, Start] = {}  # the start that led to a mode, by the mode's id
         self.fits: list[tuple[Start, Ascent]] = []  # of starts that had one of their own
@@ -141,8 +143,11 @@ class Automatic:
         with Bar(self.budget, wants_bar(self.progress), unit="gradient") as bar:
             self.bar = bar
             try:
-                best = self._from_modes()
+                climbs = self._climb()
+                best = None if self.adrift else self._from_modes(climbs)
                 best = self._second_opinion(best)
+                if self.adrift and not best.converged and self._rounds_left() >= _FEWEST_ROUNDS:
+                    best = self._or_from_modes(best, climbs)
                 best = self._finish(best)
                 while self._worth_more(best):
                     self.stretch += 1
@@ -154,12 +159,17 @@ class Automatic:
 
     # -- the stages
 
-    def _from_modes(self) -> Ascent | None:
+    def _climb(self) -> list[Climb]:
         climbs = climb(self.evaluate, self.start_points(), self.precision)
         self.peaked = any(one.done == "converged" for one in climbs)
         ends = [one for one in climbs if np.isfinite(one.value) and one.done != "unbounded"]
-        self.highest = max(ends, key=lambda one: one.value).x if ends else None
+        if ends:
+            highest = max(ends, key=lambda one: one.value)
+            self.highest, self.adrift = highest.x, not self.peaked and highest.promise > _ADRIFT
         self._tell("climbing")
+        return climbs
+
+    def _from_modes(self, climbs: list[Climb]) -> Ascent | None:
         modes = self.modes(climbs)
         if not modes:
             return None
@@ -183,6 +193,13 @@ class Automatic:
             )
         return self._ascend(best.moments, self._most_of_it(), _COARSE)
 
+    def _or_from_modes(self, best: Ascent, climbs: list[Climb]) -> Ascent:
+        """Return the better of a fit that did not settle and one from where the climbs ended."""
+        other = None if self.stopped else self._from_modes(climbs)
+        if other is None or not np.isfinite(other.elbo):
+            return best
+        return other if clearly_better(self._judged(other), self._judged(best)) else best
+
     def _second_opinion(self, best: Ascent | None) -> Ascent:
         """Try broad starts where there is no fit yet or where the weights say it is poor."""
         if best is not None and (self.stopped or self._efficiency(best) >= _POOR_EFFICIENCY):
@@ -191,7 +208,13 @@ class Automatic:
         # where a climb reached a mode, and the first opinion (nearly) settled, it is likely right
         sound = best is not None and self.peaked and (best.converged or best.noise < _NEARLY)
         for width in _BROAD[:1] if sound else _BROAD:
-            rounds = max(self._usual_left() // 2, 1) if sound else self._rounds_left()
+            rounds = self._rounds_left()
+            if sound:
+                rounds = self._usual_left() // 2
+                if rounds < _DOUBTFUL_ROUNDS:
+                    break  # a glance could not overtake
+            elif self.adrift:
+                rounds = max(int((1 - _RESERVE) * rounds), 1)
             watch = None if best is None else self._hopeless(best, rounds)
             centre = start if width == 1 or self.highest is None else self.highest
             broad = Moments(centre, width * np.eye(len(start)))
