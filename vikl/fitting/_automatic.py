@@ -42,7 +42,7 @@ _WIDEST = 1e15  # a mode wider than this is flat: there is no curvature to trust
 _FEWEST_ROUNDS = 8  # of another second opinion
 _NO_PEAK = 1.5  # times that, where no climb reached a mode: a broad start comes from far away
 _STRETCHES = 3  # times the budget, at most, while the fit still gets better
-_ADRIFT = 5.0  # nats that the highest climb's next step promises: up a neck, and there is no end
+_ADRIFT = 5.0  # nats that each of the higher climbs' next steps promises: up a neck without end
 _DOUBTFUL_ROUNDS = 4  # for a mode that no climb has reached
 _BROAD = (1.0, 0.3)  # sds of a second opinion's starts, unconstrained; the next if one is no better
 _RESERVE = 0.25  # of what is left, for the other opinion where one stays behind
@@ -128,7 +128,7 @@ class Automatic:
         self.mass = -np.inf  # the log of what distinct modes hold together, at least
         self.peaked = True  # whether some climb reached a mode
         self.highest: np.ndarray | None = None  # where the best one ended
-        self.adrift = False  # whether that was far from any mode
+        self.adrift = False  # whether climbs were far from any mode when they ended
         self.starts: list[Start] = []
         self.led: dict[int, Start] = {}  # the start that led to a mode, by the mode's id
         self.fits: list[tuple[Start, Ascent]] = []  # of starts that had one of their own
@@ -164,8 +164,9 @@ class Automatic:
         self.peaked = any(one.done == "converged" for one in climbs)
         ends = [one for one in climbs if np.isfinite(one.value) and one.done != "unbounded"]
         if ends:
-            highest = max(ends, key=lambda one: one.value)
-            self.highest, self.adrift = highest.x, not self.peaked and highest.promise > _ADRIFT
+            ends.sort(key=lambda one: -one.value)
+            promised = min(one.promise for one in ends[: -(-len(ends) // 2)])
+            self.highest, self.adrift = ends[0].x, not self.peaked and promised > _ADRIFT
         self._tell("climbing")
         return climbs
 
