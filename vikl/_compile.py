@@ -115,7 +115,7 @@ class Program:
             treedef,
             tuple(None if eqx.is_array(v) else fingerprint(v) for v in leaves),
             tuple((jax.typeof(v), v.sharding) for v in arrays),
-            tuple(str(getattr(jax.config, name, None)) for name in _CONFIG),
+            settings(),
         )
         version = self.cache.get(key)
         if version is None:
@@ -173,6 +173,11 @@ def work_of(jaxpr: Any) -> float:
             size *= math.prod(eqn.invars[0].aval.shape[axis] for axis in contracted)
         total += inner * eqn.params.get("length", 1) if inner else size
     return total
+
+
+def settings() -> tuple[str, ...]:
+    """Return the settings of JAX that a trace depends on."""
+    return tuple(str(getattr(jax.config, name, None)) for name in _CONFIG)
 
 
 def _is_jaxpr(value: Any) -> bool:

@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from .._compile import settings
 from .._typing import PyTree, Scalar, Vector
 from ._layout import Layout, layout_of
 
@@ -92,7 +93,7 @@ def check_output(problem: DensityProblem, data: PyTree, name: str) -> None:
     same function and the same shapes is not looked at again: it is not traced again to run either.
     """
     layout = problem.layout
-    call_of = (layout, *_shapes(data), str(jax.config.jax_numpy_dtype_promotion))
+    call_of = (layout, *_shapes(data), settings())
     checked = _CHECKED.setdefault(problem.function, set()) if _is_kept(problem.function) else set()
     if call_of in checked:
         return
