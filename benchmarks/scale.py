@@ -21,7 +21,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from _clock import child, spread, versions
-from _problems import correlated_normal, diabetes_rows, regression
+from _problems import SEED, correlated_normal, diabetes_rows, regression, spectrum
 from jax.nn import log_sigmoid
 
 import vikl
@@ -62,9 +62,8 @@ def thousand(quick: bool) -> list[dict[str, object]]:
     began = time.process_time()
     post = vikl.fit(problem.log_density, like=jnp.zeros(dim), key=jax.random.key(0), progress=False)
     seconds = time.process_time() - began
-    rng = np.random.default_rng(1)  # the basis that `correlated_normal` draws
-    basis, _ = np.linalg.qr(rng.normal(size=(dim, dim)))
-    sd = np.sqrt((basis**2) @ np.geomspace(1e-2, 1e2, dim))
+    basis, variances = spectrum(np.random.default_rng(SEED), dim, 1e4)
+    sd = np.sqrt(basis**2 @ variances)
     return [{
         "normal": f"{dim}-d, {type(post.family).__name__}",
         "sd error": f"{np.abs(np.asarray(post.std) / sd - 1).max():.1e}",

@@ -219,6 +219,29 @@ def test_a_centred_hierarchy_is_not_left_in_its_neck(seed, monkeypatch):
     assert closely.elbo < post.elbo + 0.1
 
 
+def test_a_broad_start_that_does_not_settle_is_compared_without_a_judge(monkeypatch):
+    """As in the fits that begin a mixture: climbs are in the neck, and the budget is short."""
+    tried = []
+    from_modes = _automatic.Automatic._from_modes
+    keep = lambda self, climbs: tried.append(from_modes(self, climbs)) or tried[-1]
+    monkeypatch.setattr(_automatic.Automatic, "_from_modes", keep)
+    monkeypatch.setattr(_automatic, "_GRADIENTS", 2000)
+    monkeypatch.setattr(_automatic, "_ROUNDS_AT_LEAST", 1)
+    monkeypatch.setattr(_automatic, "_STRETCHES", 1)
+    monkeypatch.setattr(_automatic, "_RESERVE", 0.6)
+    y = (150.0 + np.random.default_rng(3).normal(size=(20, 4)) * 8.0).astype(np.float32)
+    target = vikl.Target.from_density(
+        centred, {"level": np.zeros(20, np.float32), "mean": 0.0, "spread": 1.0, "sd": 1.0},
+        support={"spread": "positive", "sd": "positive"}, data=y,
+    )  # fmt: skip
+    run = _automatic.Automatic(target, FullRankNormal, jax.random.key(0), None)
+    found = run.go()
+    assert run.adrift
+    assert len(tried) == 1
+    assert found.ending.status == "budget spent"
+    assert [s.kind for s in found.starts].count("broad normal") == 1
+
+
 @pytest.mark.parametrize(
     ("pace", "given_up"),
     [

@@ -274,6 +274,7 @@ def test_a_function_is_looked_at_once_for_each_shape():
 
     assert look(2, jnp.ones(2)) == 2
     assert look(2, jnp.zeros(2)) == 0  # new data of the same shape
+    assert look(2, np.full(2, 3.0, np.float32)) == 0
     assert look(2, jnp.float32(1.0)) == 2
     assert look(3, jnp.ones(3)) == 2
     assert look(3, 1.0) == 2

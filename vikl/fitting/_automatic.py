@@ -39,7 +39,7 @@ _NEARLY = 0.1  # nats of noise, of a fit that the budget stopped just before it 
 _GRADIENTS = 4800  # spent where the fine tolerance asks for them
 _ROUNDS_AT_LEAST = 40
 _WIDEST = 1e15  # a mode wider than this is flat: there is no curvature to trust
-_FEWEST_ROUNDS = 8  # of another second opinion
+_FEWEST_ROUNDS = 8  # of another opinion
 _NO_PEAK = 1.5  # times that, where no climb reached a mode: a broad start comes from far away
 _STRETCHES = 3  # times the budget, at most, while the fit still gets better
 _ADRIFT = 5.0  # nats that each of the higher climbs' next steps promises: up a neck without end
@@ -144,10 +144,10 @@ class Automatic:
             self.bar = bar
             try:
                 climbs = self._climb()
-                best = None if self.adrift else self._from_modes(climbs)
-                best = self._second_opinion(best)
-                if self.adrift and not best.converged and self._rounds_left() >= _FEWEST_ROUNDS:
-                    best = self._or_from_modes(best, climbs)
+                if self.adrift:
+                    best = self._broad_first(climbs)
+                else:
+                    best = self._second_opinion(self._from_modes(climbs))
                 best = self._finish(best)
                 while self._worth_more(best):
                     self.stretch += 1
@@ -194,32 +194,25 @@ class Automatic:
             )
         return self._ascend(best.moments, self._most_of_it(), _COARSE)
 
-    def _or_from_modes(self, best: Ascent, climbs: list[Climb]) -> Ascent:
-        """Return the better of a fit that did not settle and one from where the climbs ended."""
-        other = None if self.stopped else self._from_modes(climbs)
-        if other is None or not np.isfinite(other.elbo):
-            return best
-        return other if clearly_better(self._judged(other), self._judged(best)) else best
+    def _broad_first(self, climbs: list[Climb]) -> Ascent:
+        """Try a broad start before what climbs lead to, where that is far from any mode."""
+        broad = self._broad(_BROAD[0], max(int((1 - _RESERVE) * self._rounds_left()), 1))
+        enough = broad.converged or self.stopped or self._rounds_left() < _FEWEST_ROUNDS
+        other = None if enough else self._from_modes(climbs)
+        return broad if self._better(broad, other) or other is None else other
 
     def _second_opinion(self, best: Ascent | None) -> Ascent:
         """Try broad starts where there is no fit yet or where the weights say it is poor."""
         if best is not None and (self.stopped or self._efficiency(best) >= _POOR_EFFICIENCY):
             return best
-        start = np.asarray(self.target.start, np.float64)
         # where a climb reached a mode, and the first opinion (nearly) settled, it is likely right
         sound = best is not None and self.peaked and (best.converged or best.noise < _NEARLY)
         for width in _BROAD[:1] if sound else _BROAD:
-            rounds = self._rounds_left()
-            if sound:
-                rounds = self._usual_left() // 2
-                if rounds < _DOUBTFUL_ROUNDS:
-                    break  # a glance could not overtake
-            elif self.adrift:
-                rounds = max(int((1 - _RESERVE) * rounds), 1)
+            rounds = self._usual_left() // 2 if sound else self._rounds_left()
+            if sound and rounds < _DOUBTFUL_ROUNDS:
+                break  # a glance could not overtake
             watch = None if best is None else self._hopeless(best, rounds)
-            centre = start if width == 1 or self.highest is None else self.highest
-            broad = Moments(centre, width * np.eye(len(start)))
-            broad = self._ascend(broad, rounds, _COARSE, watch=watch)
+            broad = self._broad(width, rounds, watch)
             if self._better(broad, best) or best is None:
                 return broad
             if self.stopped or self._rounds_left() < _FEWEST_ROUNDS:
@@ -227,12 +220,22 @@ class Automatic:
         assert best is not None
         return best
 
+    def _broad(self, width: float, rounds: int, watch: Watch | None = None) -> Ascent:
+        """Climb from a broad normal about the given start, or a narrower one about the summit."""
+        centre = np.asarray(self.target.start, np.float64)
+        if width != 1 and self.highest is not None:
+            centre = self.highest
+        start = Moments(centre, width * np.eye(len(centre)))
+        return self._ascend(start, rounds, _COARSE, watch=watch)
+
     def _better(self, broad: Ascent, best: Ascent | None) -> bool:
         """Return whether a second opinion is kept, and take down what came of it."""
         if best is None or not np.isfinite(best.elbo):
             kept = best is None or bool(np.isfinite(broad.elbo))
         elif not np.isfinite(broad.elbo):
             kept = False
+        elif self.judge is None:
+            kept = broad.elbo > best.elbo
         else:
             kept = clearly_better(self._judged(broad), self._judged(best))
         if kept:
